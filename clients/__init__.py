@@ -1,0 +1,1 @@
+"""What runs at a partner: the node, the benchmark, the demonstration."""

@@ -1,0 +1,1 @@
+"""The benchmark: the real protocol on real data, measured."""

@@ -1,0 +1,41 @@
+"""`lianfang bench`: measured figures, as JSON for machines and a table for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clients.output import Format, Formatted, say
+
+app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Directory with data.parquet and splits.json.")],
+    epsilon: Annotated[float, typer.Option(help="Privacy cost of the whole run.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the 70/30 split.")] = 0,
+    delta: Annotated[float, typer.Option(help="Failure probability of the guarantee.")] = 1e-5,
+    steps: Annotated[int, typer.Option(help="Steps of the joint head.")] = 60,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Train jointly between three processes over the relay and compare with the two references."""
+    from clients.bench.train import measure_training  # noqa: PLC0415  loads torch and scikit-learn
+
+    figures = measure_training(data, epsilon=epsilon, delta=delta, seed=seed, steps=steps, quiet=output is Format.JSON)
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=1) + "\n")
+    lines = [
+        f"{figures['dataset']}: {figures['rows']} rows, {figures['width']} encoded columns, seed {seed}",
+        f"  label holder alone     AUC {figures['auc_label_holder']:.4f}",
+        f"  joint, epsilon {epsilon:<6g}  AUC {figures['auc']:.4f}   (head alone {figures['auc_head']:.4f})",
+        f"  pooled, no privacy     AUC {figures['auc_pooled']:.4f}",
+        f"  uplift recovered       {figures['uplift_recovered']:.3f}",
+        f"  epsilon {figures['epsilon']:.4f} at delta {delta:g}; {sum(figures['seconds'].values()):.1f} s; "
+        f"{sum(figures['bytes_sent'].values()):,} bytes",
+    ]
+    say(output, figures, "\n".join(lines), "lianfang bench train with another --seed, or lianfang demo")

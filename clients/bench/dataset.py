@@ -1,0 +1,125 @@
+"""A benchmark directory: data.parquet and splits.json, as partners would hold it.
+
+`data.parquet` has `id`, `y` in {0, 1} and features; `splits.json` names the label holder,
+the parties' columns (at most three parties) and, if any, columns that are no features.
+A `contract.json` per party would be agreed beforehand; where the directory brings none,
+ranges and levels are taken from the data, rounded outward, and treated as public. A
+report must say so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from protocols.errors import InvalidTableError, UnsupportedParameterError
+from protocols.vertical.contract import Category, Column, Contract, Numeric
+
+MAX_PARTIES = 3
+TEST_FRACTION = 0.3
+HELD_OUT = "held_out"
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One data set, split by columns among parties.
+
+    Shapes:
+        labels: (rows,), 0 or 1.
+    """
+
+    name: str
+    frame: pl.DataFrame
+    labels: NDArray[np.float64]
+    label_holder: str
+    parties: dict[str, tuple[str, ...]]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Return all parties' columns."""
+        return tuple(name for columns in self.parties.values() for name in columns)
+
+    def contract(self, party: str) -> Contract:
+        """Return one party's contract, taken from the data's own ranges and levels."""
+        columns = tuple(_column(self.frame[name]) for name in self.parties[party])
+        label = "y" if party == self.label_holder else None
+        return Contract(columns, "id", "opaque", label)
+
+    def write_party(self, party: str, path: Path, held_out: NDArray[np.bool_]) -> None:
+        """Write the table that this party would hold."""
+        table = self.frame.select("id", *self.parties[party])
+        if party == self.label_holder:
+            flags = pl.Series(HELD_OUT, held_out.astype(np.int64))
+            table = table.with_columns(self.frame["y"], flags)
+        table.write_parquet(path)
+
+
+def load_dataset(directory: Path) -> Dataset:
+    """Read a benchmark directory.
+
+    Raises:
+        InvalidTableError, UnsupportedParameterError: names the file, the rule and the cure.
+    """
+    try:
+        splits = json.loads((directory / "splits.json").read_text())
+        frame = pl.read_parquet(directory / "data.parquet")
+    except FileNotFoundError as error:
+        missing = Path(error.filename or "data.parquet").name
+        raise InvalidTableError(f"{directory.name}: {missing} is missing; see --data in the help") from error
+    parties = {name: tuple(columns) for name, columns in splits["parties"].items()}
+    holder = splits["label_holder"]
+    if not 2 <= len(parties) <= MAX_PARTIES or holder not in parties:
+        raise UnsupportedParameterError(
+            "splits.json: needs two or three parties, the label holder among them"
+        )
+    barred = set(splits.get("not_features", ()))
+    listed = [name for columns in parties.values() for name in columns]
+    if len(set(listed)) != len(listed) or barred & set(listed):
+        raise UnsupportedParameterError("splits.json: a column is listed twice, or is no feature")
+    missing_columns = {"id", "y", *listed} - set(frame.columns)
+    if missing_columns:
+        raise InvalidTableError(f"column {min(missing_columns)}: data.parquet does not have it")
+    frame = frame.with_columns(pl.col("id").cast(pl.String))
+    labels = frame["y"].cast(pl.Float64).to_numpy()
+    return Dataset(directory.name, frame, labels, holder, parties)
+
+
+def split_rows(labels: NDArray[np.float64], seed: int) -> NDArray[np.bool_]:
+    """Return the test rows of a 70/30 split, stratified by label.
+
+    Source:
+        scikit-learn's train_test_split, so that others can repeat the split.
+    """
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415  slow to import
+
+    rows = np.arange(len(labels))
+    _, test = train_test_split(rows, test_size=TEST_FRACTION, random_state=seed, stratify=labels)
+    held_out = np.zeros(len(labels), dtype=np.bool_)
+    held_out[test] = True
+    return held_out
+
+
+def _column(series: pl.Series) -> Column:
+    missing = series.null_count() > 0
+    if series.dtype in (pl.String, pl.Categorical, pl.Boolean):
+        levels = series.cast(pl.String).drop_nulls().unique().sort().to_list()
+        return Category(series.name, tuple(levels), missing)
+    values = series.cast(pl.Float64)
+    missing = missing or bool(values.is_nan().any())
+    finite = values.fill_nan(None).drop_nulls()
+    low, high = float(finite.min()), float(finite.max())  # type: ignore[arg-type]  # numeric by cast
+    return Numeric(series.name, outward(low, down=True), outward(max(high, low + 1e-9), down=False), missing)
+
+
+def outward(value: float, *, down: bool) -> float:
+    """Round away from the data to two significant digits, as people agree on ranges."""
+    if value == 0:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
+    return (math.floor if down else math.ceil)(value / unit) * unit

@@ -1,0 +1,48 @@
+"""`lianfang`: demo, node, bench.
+
+Results go to standard output, progress to standard error. Heavy modules are imported by
+the command that needs them, so that help is at hand at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from clients.bench.cli import app as bench
+from clients.demo.cli import demo
+from clients.node.cli import app as node
+from clients.output import EXIT_CONFIG, EXIT_FAILED, EXIT_REFUSED
+
+app = typer.Typer(
+    name="lianfang",
+    help="Take part in joint fraud defence: run a node, try the demonstration, measure.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(node, name="node")
+app.add_typer(bench, name="bench")
+app.command(name="demo")(demo)
+
+
+def main() -> None:
+    """Run the command line; known errors end with one clear line and their exit code."""
+    from clients.keys import KeyStoreError  # noqa: PLC0415  not needed for help
+    from clients.node.home import ConfigError  # noqa: PLC0415
+    from compliance.errors import ComplianceError  # noqa: PLC0415
+    from protocols.errors import ProtocolError  # noqa: PLC0415
+    from protocols.link import TransportError  # noqa: PLC0415
+
+    try:
+        app()
+    except (ConfigError, KeyStoreError, ProtocolError) as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_CONFIG)
+    except ComplianceError as error:
+        typer.echo(f"refused: {error}", err=True)
+        sys.exit(EXIT_REFUSED)
+    except (TransportError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_FAILED)

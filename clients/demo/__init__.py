@@ -1,0 +1,1 @@
+"""What one laptop needs to see the whole system at work, on simulated people."""

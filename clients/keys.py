@@ -1,0 +1,172 @@
+"""The keys of a node, made where they are used: no private key ever leaves this directory.
+
+    tls.key        ECDSA P-256, PKCS #8: the link to the hub, named by the hub's certificate
+    identity.key   Ed25519, PKCS #8: signs announcements and agreements for years
+    flower.key     ECDSA P-384, OpenSSH: node authentication of Flower's SuperNode
+    flower.pub     its public half, for `flwr supernode register` at the hub
+    tls.pem, ca.crt  certificate of the node and of the hub's authority, once it has joined
+
+All are mode 0600 and replaced as a whole; a key is never replaced by `create_keys`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_ssh_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+from clients.transport import Credentials
+
+TLS_KEY = "tls.key"
+IDENTITY_KEY = "identity.key"
+FLOWER_KEY = "flower.key"
+FLOWER_PUBLIC = "flower.pub"
+CERTIFICATE = "tls.pem"
+AUTHORITY = "ca.crt"
+_OTHERS = 0o077
+
+
+class KeyStoreError(Exception):
+    """A key file is missing, damaged, readable by others, or belongs to another key."""
+
+    code: ClassVar[str] = "key_store"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKeys:
+    """The three private keys of a node."""
+
+    tls: ec.EllipticCurvePrivateKey = field(repr=False)
+    identity: Ed25519PrivateKey = field(repr=False)
+    flower: ec.EllipticCurvePrivateKey = field(repr=False)
+
+
+def create_keys(directory: Path) -> NodeKeys:
+    """Make the keys that are missing, keep those that exist, and return all.
+
+    Raises:
+        KeyStoreError: an existing key cannot be used.
+    """
+    pem, pkcs8 = Encoding.PEM, PrivateFormat.PKCS8
+    if not (directory / TLS_KEY).exists():
+        tls = ec.generate_private_key(ec.SECP256R1())
+        _write(directory / TLS_KEY, tls.private_bytes(pem, pkcs8, NoEncryption()))
+    if not (directory / IDENTITY_KEY).exists():
+        identity = Ed25519PrivateKey.generate()
+        _write(directory / IDENTITY_KEY, identity.private_bytes(pem, pkcs8, NoEncryption()))
+    if not (directory / FLOWER_KEY).exists():
+        flower = ec.generate_private_key(ec.SECP384R1())
+        _write(
+            directory / FLOWER_KEY,
+            flower.private_bytes(pem, PrivateFormat.OpenSSH, NoEncryption()),
+        )
+    keys = load_keys(directory)
+    public = keys.flower.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    _write(directory / FLOWER_PUBLIC, public + b"\n")
+    return keys
+
+
+def load_keys(directory: Path) -> NodeKeys:
+    """Read the keys of a node.
+
+    Raises:
+        KeyStoreError: names the file and the cure.
+    """
+    tls = _load(directory / TLS_KEY)
+    identity = _load(directory / IDENTITY_KEY)
+    flower = _load(directory / FLOWER_KEY, ssh=True)
+    if not isinstance(tls, ec.EllipticCurvePrivateKey):
+        raise KeyStoreError(f"{directory / TLS_KEY}: not an elliptic-curve key")
+    if not isinstance(identity, Ed25519PrivateKey):
+        raise KeyStoreError(f"{directory / IDENTITY_KEY}: not an Ed25519 key")
+    if not isinstance(flower, ec.EllipticCurvePrivateKey):
+        raise KeyStoreError(f"{directory / FLOWER_KEY}: not an elliptic-curve key")
+    return NodeKeys(tls, identity, flower)
+
+
+def certificate_request(keys: NodeKeys, name: str) -> bytes:
+    """Write a request (PKCS #10, PEM) that shows the hub that this node holds its TLS key."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return request.sign(keys.tls, SHA256()).public_bytes(Encoding.PEM)
+
+
+def store_certificate(directory: Path, certificate: bytes, authority: bytes) -> Credentials:
+    """Keep the certificates that the hub sent, if they are for this node's key.
+
+    Raises:
+        KeyStoreError: damaged, for another key, or not signed by the authority sent along.
+    """
+    keys = load_keys(directory)
+    try:
+        leaf = x509.load_pem_x509_certificate(certificate)
+        issuer = x509.load_pem_x509_certificate(authority)
+        leaf.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyStoreError("certificates from the hub: not readable") from error
+    except InvalidSignature as error:
+        raise KeyStoreError("certificate from the hub: not signed by its authority") from error
+    if leaf.public_key() != keys.tls.public_key():
+        raise KeyStoreError("certificate from the hub: made for another key; request it again")
+    _write(directory / AUTHORITY, authority)
+    _write(directory / CERTIFICATE, certificate)
+    return credentials(directory)
+
+
+def credentials(directory: Path) -> Credentials:
+    """Name the files with which a link is opened."""
+    return Credentials(directory / AUTHORITY, directory / CERTIFICATE, directory / TLS_KEY)
+
+
+def _load(path: Path, *, ssh: bool = False) -> PrivateKeyTypes:
+    try:
+        if path.stat().st_mode & _OTHERS:
+            raise KeyStoreError(f"{path}: readable by others; run chmod 600 and replace the key")
+        data = path.read_bytes()
+    except OSError as error:
+        raise KeyStoreError(f"{path}: cannot be read; create the keys of the node") from error
+    try:
+        if ssh:
+            return load_ssh_private_key(data, password=None)
+        return load_pem_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyStoreError(f"{path}: not a private key; restore it from a backup") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    # The mode is given at creation: the key is never readable by others for a moment.
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

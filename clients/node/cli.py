@@ -1,0 +1,154 @@
+"""`lianfang node`: init, join, trust, start, inbox, approve, refuse, sent, budget, doctor."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clients.output import EXIT_CONFIG, Format, Formatted, say
+
+app = typer.Typer(help="Run a partner's node.", no_args_is_help=True)
+
+Directory = Annotated[Path, typer.Argument(help="The node's directory.")]
+RunName = Annotated[str, typer.Argument(help="The run's name.")]
+
+
+@app.command()
+def init(
+    directory: Directory,
+    name: Annotated[str, typer.Option(help="This partner's name: a-z, 0-9 and -.")],
+    table: Annotated[Path, typer.Option(help="The table, .parquet or .csv.")],
+    contract: Annotated[Path, typer.Option(help="The feature contract, JSON.")],
+    held_out_column: Annotated[str | None, typer.Option(help="A 0/1 column that fixes the held-out people.")] = None,
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Make keys here and write the request to join a hub."""
+    from clients.node.joining import make_node  # noqa: PLC0415
+
+    request = make_node(directory, name=name, table=table, contract=contract, held_out_column=held_out_column)
+    say(
+        output,
+        {"name": name, "request": str(request)},
+        f"Made keys and a standing policy in {directory}; nothing has left this machine.\n"
+        f"Read {directory / 'policy.json'}, then send {request} to the hub's operator.",
+        f"lianfang node join {directory} WELCOME.json",
+    )
+
+
+@app.command()
+def join(
+    directory: Directory,
+    welcome: Annotated[Path, typer.Argument(help="What the hub's operator sent back.")],
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Keep the certificate and addresses that the hub sent."""
+    from clients.node.joining import keep_welcome  # noqa: PLC0415
+
+    hub = keep_welcome(directory, json.loads(welcome.read_text()))
+    say(
+        output,
+        {"hub": hub},
+        f"Joined the hub {hub}.",
+        f"lianfang node trust {directory} PARTNER IDENTITY_KEY for each other partner",
+    )
+
+
+@app.command()
+def trust(
+    directory: Directory,
+    partner: Annotated[str, typer.Argument(help="The other partner's name.")],
+    identity: Annotated[str, typer.Argument(help="Its identity key, 64 hexadecimal digits, heard from itself.")],
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Pin another partner's identity key; a run with any other key is refused."""
+    from clients.node.joining import pin_peer  # noqa: PLC0415
+
+    pin_peer(directory, partner, identity)
+    say(output, {"partner": partner}, f"Pinned the key of {partner}.", f"lianfang node start {directory}")
+
+
+@app.command()
+def start(directory: Directory) -> None:
+    """Connect to the hub and take part in runs, as the policy says, until stopped."""
+    from clients.node.joining import supernode_of  # noqa: PLC0415
+
+    stop = threading.Event()
+    with supernode_of(directory):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        typer.echo(f"connected; stop with Ctrl-C. Next: lianfang node inbox {directory}", err=True)
+        stop.wait()
+
+
+@app.command()
+def inbox(directory: Directory, output: Formatted = Format.TEXT) -> None:
+    """List the runs that wait for a person here, and those decided."""
+    from clients.node.deciding import pending  # noqa: PLC0415
+
+    found = pending(directory)
+    lines = [f"{item['run']}: {item['state']}; {item['summary']}" for item in found] or ["No run waits for a decision."]
+    say(output, {"runs": found}, "\n".join(lines), f"lianfang node approve {directory} RUN, or refuse with --reason")
+
+
+@app.command()
+def approve(directory: Directory, run: RunName, output: Formatted = Format.TEXT) -> None:
+    """Accept a run that waits here."""
+    from clients.node.deciding import decide  # noqa: PLC0415
+
+    decide(directory, run, accept=True, reason="")
+    say(output, {"run": run, "accepted": True}, f"Accepted {run}.", f"lianfang node sent {directory} {run}")
+
+
+@app.command()
+def refuse(
+    directory: Directory,
+    run: RunName,
+    reason: Annotated[str, typer.Option(help="One sentence that the hub and the partners will read.")],
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Refuse a run that waits here, with a reason."""
+    from clients.node.deciding import decide  # noqa: PLC0415
+
+    decide(directory, run, accept=False, reason=reason)
+    say(output, {"run": run, "accepted": False}, f"Refused {run}.", f"lianfang node inbox {directory}")
+
+
+@app.command()
+def sent(directory: Directory, run: RunName, output: Formatted = Format.TEXT) -> None:
+    """Show what exactly left this site in a run: bytes by phase and recipient, releases, epsilon."""
+    from clients.node.deciding import account  # noqa: PLC0415
+
+    found = account(directory, run)
+    say(output, found, _sent_text(found), f"lianfang node inbox {directory}")
+
+
+@app.command()
+def doctor(directory: Directory, output: Formatted = Format.TEXT) -> None:
+    """Check this node and say how to mend what is wrong."""
+    from clients.node.checks import examine  # noqa: PLC0415
+
+    findings = examine(directory)
+    good = all(finding["ok"] for finding in findings)
+    lines = [
+        f"{'PASS' if finding['ok'] else 'FAIL'}  {finding['check']}" + ("" if finding["ok"] else f": {finding['cure']}")
+        for finding in findings
+    ]
+    following = f"lianfang node start {directory}" if good else "mend what failed, then run this again"
+    say(output, {"ok": good, "checks": findings}, "\n".join(lines), following)
+    if not good:
+        raise typer.Exit(EXIT_CONFIG)
+
+
+def _sent_text(found: dict[str, Any]) -> str:
+    lines = [f"Run {found['run']}: {found['state']}"]
+    for phase, recipients in found["sent_bytes"].items():
+        for recipient, size in recipients.items():
+            sealed = "in the clear to the hub" if recipient == "hub" else f"sealed for {recipient}"
+            lines.append(f"  {phase:<14} {size:>12,} bytes  {sealed}")
+    lines.append(f"  {len(found['releases'])} releases, epsilon {found['epsilon']:.4f} at delta {found['delta']:g}")
+    return "\n".join(lines)

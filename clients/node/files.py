@@ -1,0 +1,60 @@
+"""Writing files that survive a crash: whole or not at all, readable by their owner alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_PRIVATE = 0o600
+_PRIVATE_DIRECTORY = 0o700
+
+
+def make_private_directory(path: Path) -> Path:
+    """Make a directory, with its parents, that only its owner may enter."""
+    path.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+    return path
+
+
+def store_bytes(path: Path, data: bytes) -> None:
+    """Replace a file atomically and durably; after a crash it holds the old or the new bytes."""
+    waiting = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(waiting, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    waiting.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def store_json(path: Path, value: Any) -> None:
+    """Replace a JSON file atomically and durably."""
+    store_bytes(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+
+def load_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def store_array(path: Path, values: NDArray[Any]) -> None:
+    """Replace an array file atomically; large, so without waiting for the disk."""
+    waiting = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(waiting, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
+    with os.fdopen(descriptor, "wb") as file:
+        np.save(file, values, allow_pickle=False)
+    waiting.replace(path)
+
+
+def load_array(path: Path) -> NDArray[Any]:
+    """Read an array file."""
+    return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]  # numpy leaves it open

@@ -1,0 +1,130 @@
+"""Making a node and bringing it to a hub: keys, request, welcome, pinned peers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from clients.keys import certificate_request, create_keys, store_certificate
+from clients.node.files import make_private_directory, store_json
+from clients.node.home import ConfigError, Home
+from protocols.link import check_party
+from protocols.vertical.contract import Contract
+
+if TYPE_CHECKING:
+    from clients.node.supernode import SuperNode
+
+_IDENTITY = re.compile(r"[0-9a-f]{64}")
+_WELCOME_FIELDS = {"hub", "link", "flower", "certificate", "authority"}
+
+# A cautious beginning: one run's worth of budget, and nothing that the agreement does not name.
+DEFAULT_POLICY: dict[str, Any] = {
+    "purposes": ["https://w3id.org/dpv#FraudPreventionAndDetection"],
+    "max_epsilon": 1.0,
+    "max_delta": 1e-5,
+    "cap_epsilon": 3.0,
+    "max_steps": 500,
+    "min_rows": 100,
+    "membership": ["hidden"],
+    "columns": "all",
+    "hub_computes": True,
+    "decide": "policy",
+}
+
+
+def make_node(directory: Path, *, name: str, table: Path, contract: Path, held_out_column: str | None) -> Path:
+    """Make a node's directory and keys, and write its join request; returns its path.
+
+    Raises:
+        ConfigError: the directory holds a node already, or the contract cannot be read.
+    """
+    check_party(name)
+    home = Home(directory)
+    if (directory / "node.json").exists():
+        raise ConfigError("node.json: exists already; choose another directory")
+    make_private_directory(directory)
+    agreed = Contract.parse(json.loads(contract.read_text()))
+    keys = create_keys(home.keys)
+    store_json(directory / "policy.json", DEFAULT_POLICY)
+    store_json(
+        directory / "node.json",
+        {
+            "name": name,
+            "hub": {"link": "", "flower": ""},
+            "table": str(table.resolve()),
+            "contract": str(contract.resolve()),
+            "peers": {},
+            "held_out_column": held_out_column,
+        },
+    )
+    public = keys.flower.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    request = directory / f"{name}-request.json"
+    store_json(
+        request,
+        {
+            "name": name,
+            "tls_request": certificate_request(keys, name).decode(),
+            "identity": keys.identity.public_key().public_bytes_raw().hex(),
+            "flower_public": public.decode(),
+            "contract": agreed.format(),
+        },
+    )
+    return request
+
+
+def keep_welcome(directory: Path, welcome: dict[str, Any]) -> str:
+    """Keep what the hub sent back; returns the hub's name.
+
+    Raises:
+        ConfigError: a field is missing.
+        KeyStoreError: the certificate is not for this node's key.
+    """
+    if set(welcome) != _WELCOME_FIELDS:
+        raise ConfigError(f"welcome: needs exactly {', '.join(sorted(_WELCOME_FIELDS))}")
+    home = Home(directory)
+    store_certificate(home.keys, welcome["certificate"].encode(), welcome["authority"].encode())
+    _change(directory, {"hub": {"link": welcome["link"], "flower": welcome["flower"]}})
+    name: str = welcome["hub"]
+    return name
+
+
+def pin_peer(directory: Path, name: str, identity: str) -> None:
+    """Pin another partner's identity key.
+
+    Raises:
+        ConfigError: not a key, or another key is pinned for this name.
+    """
+    check_party(name)
+    if not _IDENTITY.fullmatch(identity):
+        raise ConfigError("identity: needs 64 hexadecimal digits; ask the partner to read it out")
+    peers = Home(directory).config().peers
+    if peers.get(name, identity) != identity:
+        raise ConfigError(f"identity: another key is pinned for {name}; remove it from node.json by hand first")
+    _change(directory, {"peers": peers | {name: identity}})
+
+
+def supernode_of(directory: Path) -> SuperNode:
+    """Return this node's SuperNode, not started yet."""
+    from clients.node.supernode import SuperNode, SuperNodeSettings  # noqa: PLC0415  loads flwr
+
+    home = Home(directory)
+    config = home.config()
+    if not config.flower:
+        raise ConfigError("node.json: no hub yet; run `lianfang node join` first")
+    return SuperNode(
+        SuperNodeSettings(
+            home=directory,
+            superlink=config.flower,
+            root_certificate=home.keys / "ca.crt",
+            private_key=home.keys / "flower.key",
+        )
+    )
+
+
+def _change(directory: Path, values: dict[str, Any]) -> None:
+    path = directory / "node.json"
+    store_json(path, json.loads(path.read_text()) | values)

@@ -1,0 +1,88 @@
+"""Phase prepare: check the table, encode it, and lay it out on the joint rows."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from clients.node.files import load_array, store_array, store_bytes
+from clients.node.home import Home
+from clients.node.session import Session
+from clients.node.spending import open_ledger, reserve
+from clients.node.table import Table, load_table
+from protocols.align.rows import RowMap
+from protocols.dp.events import DpEvent
+from protocols.errors import InvalidTableError
+from protocols.phase import PhaseReply, PhaseRequest, done
+from protocols.program import Charge, Request, drive
+from protocols.vertical.counts import release_counts
+from protocols.vertical.encoding import fit_encoder
+
+
+def run(home: Home, request: PhaseRequest) -> PhaseReply:
+    """Reserve the whole run's budget, then fit the encoder under its share of it."""
+    session = Session.resume(home, request.run)
+    session.begin(request)
+    config, contract, plan = home.config(), home.contract(), session.plan
+    table = load_table(config.table, contract, held_out_column=config.held_out_column)
+    table = table.taken(load_array(session.directory / "taken.npy"))
+    place = RowMap(load_array(session.directory / "rows.npy"), session.total)
+    reserve(home, plan)
+    width = 0
+    partner = plan.partner(session.ours)
+    if partner.columns:
+        narrowed = contract.narrowed(frozenset(partner.columns))
+        with open_ledger(home, plan) as ledger:
+            charge = session.charger(ledger, request.attempt)
+            program = fit_encoder(plan, session.ours, narrowed, table.columns, os.urandom)
+            encoder = drive(program, _performer(charge))
+        encoded = encoder.encode(table.columns) * np.float32(partner.norm)
+        features = np.ascontiguousarray(place.scatter(encoded).T)  # (width, joint rows)
+        store_array(session.directory / "features.npy", features)
+        store_bytes(session.directory / "encoder.json", encoder.store())
+        width = encoder.width
+    reply = {"width": width}
+    if session.ours == plan.label_holder:
+        _lay_out_labels(session, table, place)
+        reply |= _counted(home, session, request.attempt)
+    return done(json.dumps(reply))
+
+
+def _performer(charge: Callable[[str, DpEvent], None]) -> Callable[[Request], None]:
+    """Perform the requests of an encoder: it talks to nobody, it only pays."""
+
+    def perform(request: Request) -> None:
+        if isinstance(request, Charge):
+            charge(request.label, request.event)
+
+    return perform
+
+
+def _counted(home: Home, session: Session, attempt: int) -> dict[str, int]:
+    """Release the counts that every owner needs, paid for here."""
+    labels = load_array(session.directory / "own_labels.npy")
+    held = load_array(session.directory / "held_out.npy")
+    with open_ledger(home, session.plan) as ledger:
+        program = release_counts(session.plan, labels, ~held, os.urandom)
+        counts = drive(program, _performer(session.charger(ledger, attempt)))
+    return {"trained": counts.trained, "positives": counts.positives}
+
+
+def _lay_out_labels(session: Session, table: Table, place: RowMap) -> None:
+    """Put labels and the masks of training, held-out and own rows on the joint rows."""
+    held = load_array(session.directory / "held_out.npy")
+    labels = table.labels
+    if labels is None:
+        raise InvalidTableError("label: this partner's contract names none; correct it")
+    present = np.ones(table.rows)
+    store_array(session.directory / "own_labels.npy", labels)
+    for name, values in (
+        ("labels", labels),
+        ("train_mask", present * ~held),
+        ("held_out_mask", present * held),
+        ("own_mask", present),
+    ):
+        store_array(session.directory / f"{name}.npy", place.scatter(values))

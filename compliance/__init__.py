@@ -1,0 +1,1 @@
+"""Agreement, policy, log and ledger. Uses `protocols`; knows no HTTP."""

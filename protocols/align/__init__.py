@@ -1,0 +1,1 @@
+"""Bring the rows of several partners into one order without telling anyone who is shared."""

@@ -1,0 +1,1 @@
+"""Vertical training: one model over columns that never leave their owners."""

@@ -1,0 +1,71 @@
+"""How many people are trained on and how many of them are positive, with noise.
+
+Owners need both: the mean gradient is taken over the first, and the response starts at
+their ratio. Exact counts would tell of one person; these do not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.dp.discrete import sample_discrete_gaussian
+from protocols.dp.events import Gaussian
+from protocols.errors import UnsupportedParameterError
+from protocols.program import Charge, Program
+from protocols.vertical.encoding import noise_multiplier_of_share
+from protocols.vertical.head import Base
+from protocols.vertical.response import MIN_RATE
+
+if TYPE_CHECKING:
+    from protocols.vertical.plan import TrainingPlan
+
+# One person is one row, and at most one positive: the two counts move by (1, 1).
+_SENSITIVITY = math.sqrt(2)
+_MAX_ROWS = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Noised counts of rows in training and of positives among them."""
+
+    trained: int
+    positives: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.trained <= _MAX_ROWS or not 0 <= self.positives <= self.trained:
+            raise UnsupportedParameterError("counts: rows and positives do not fit together")
+
+    def base(self, reach: float) -> Base:
+        """Return where the response starts."""
+        rate = min(max(self.positives / self.trained, MIN_RATE), 1 - MIN_RATE)
+        return Base(self.trained, rate, reach)
+
+
+def release_counts(
+    plan: TrainingPlan,
+    labels: NDArray[np.float64],
+    train: NDArray[np.bool_],
+    random: Callable[[int], bytes],
+) -> Program[Counts]:
+    """Count and noise, as the label holder.
+
+    Shapes:
+        labels, train: (rows,).
+
+    Privacy:
+        One Gaussian mechanism on two counts, charged before they are drawn; neighbours
+        zero out one person.
+    """
+    noise = noise_multiplier_of_share(plan, plan.count_share)
+    yield Charge("labels/counts", Gaussian(noise))
+    exact = np.array([int(train.sum()), int(labels[train].sum())])
+    variance = math.ceil((noise * _SENSITIVITY) ** 2)
+    trained, positives = (exact + sample_discrete_gaussian(variance, 2, random)).tolist()
+    trained = max(trained, 1)
+    return Counts(trained, min(max(positives, 0), trained))

@@ -1,0 +1,1 @@
+"""The hub: relay, Flower coordination, identity. Knows no row of any partner."""

@@ -1,0 +1,76 @@
+"""What `lianfang-hub doctor` looks at, each with the way to mend it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from protocols.errors import ProtocolError
+from server.home import ConfigError, HubHome, unix_now
+from server.identity.authority import load_authority
+
+_LEAST_FREE_BYTES = 1 << 30
+_RENEW_BEFORE_S = 14 * 86_400
+_PYTHONS = ((3, 11), (3, 14))
+_OTHERS = 0o077
+
+
+def examine(directory: Path) -> list[dict[str, Any]]:
+    """Run every check; one that fails does not stop the others."""
+    home = HubHome(directory)
+    checks: list[tuple[str, Callable[[], bool], str]] = [
+        ("Python is 3.11 to 3.13", _python, "install Lianfang with Python 3.11, 3.12 or 3.13"),
+        ("hub.json holds together", lambda: bool(home.settings()), "run `lianfang-hub init` or correct the file"),
+        ("the authority is readable", lambda: bool(load_authority(home.authority)), "restore authority/ from a backup"),
+        ("private keys are closed to others", lambda: _closed(home), "run chmod 600 on authority/*.key"),
+        ("the server certificate lasts two weeks", lambda: _lasts(home), "make a new server certificate"),
+        ("one gibibyte of disk is free", lambda: _space(directory), "free some space or move the directory"),
+        ("the ports are free or served by this hub", lambda: _ports(home), "stop the other program, or change hub.json"),
+        ("at least two partners have joined", lambda: len(home.partners()) >= 2, "approve join requests"),  # noqa: PLR2004  a run needs two
+    ]
+    return [{"check": name, "ok": _holds(check), "cure": cure} for name, check, cure in checks]
+
+
+def _holds(check: Callable[[], bool]) -> bool:
+    try:
+        return check()
+    except (ConfigError, ProtocolError, OSError, ValueError):
+        return False
+
+
+def _python() -> bool:
+    return _PYTHONS[0] <= sys.version_info[:2] < _PYTHONS[1]
+
+
+def _closed(home: HubHome) -> bool:
+    keys = list(home.authority.glob("*.key"))
+    return bool(keys) and all(not key.stat().st_mode & _OTHERS for key in keys)
+
+
+def _lasts(home: HubHome) -> bool:
+    certificate = x509.load_pem_x509_certificate((home.authority / "server.pem").read_bytes())
+    return certificate.not_valid_after_utc.timestamp() > unix_now() + _RENEW_BEFORE_S
+
+
+def _space(directory: Path) -> bool:
+    return shutil.disk_usage(directory).free >= _LEAST_FREE_BYTES
+
+
+def _ports(home: HubHome) -> bool:
+    settings = home.settings()
+    served = (home.root / "flower" / "gate.json").exists()
+    for port in (settings.link_port, settings.fleet_port):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.host, port))
+            except OSError:
+                if not served:
+                    return False
+    return True

@@ -1,0 +1,210 @@
+"""The relay on the network: gRPC, mutually authenticated, bytes in and bytes out.
+
+`Attach` is one stream per node, run and phase; `Control` is for the hub's own certificate
+alone. The name of a caller is read from its certificate and from nowhere else.
+
+Each stream has two threads, one that reads from the node and one that writes to it.
+Measured on two cores, grpc.aio was no faster, and threads let programs of the hub and
+streams of nodes share one relay without a loop between them.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from protocols.errors import MalformedMessageError, ProtocolError
+from protocols.link import (
+    HELLO_METADATA_KEY,
+    MAX_ENVELOPE_SIZE,
+    SERVICE,
+    Envelope,
+    Kind,
+    TransportError,
+)
+from server.identity.peer import CONTROL_NAME, parse_peer
+from server.link.attachment import Attachment
+from server.link.relay import Relay
+
+ControlHandler = Callable[[dict[str, Any]], dict[str, Any]]
+# A lost connection is noticed on both ends within 20 s: a ping every 8, 12 for the answer.
+# The core library waits a minute for answers unless both of its timeouts are set.
+OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_ENVELOPE_SIZE),
+    ("grpc.max_send_message_length", MAX_ENVELOPE_SIZE),
+    ("grpc.keepalive_time_ms", 8_000),
+    ("grpc.keepalive_timeout_ms", 12_000),
+    ("grpc.http2.ping_timeout_ms", 12_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # Without this a second hub could share the port by mistake and take half of the nodes.
+    ("grpc.so_reuseport", 0),
+)
+
+
+class Service:
+    """A gRPC server in front of one relay.
+
+    Args:
+        hub: name of the hub, the trust domain of all certificates.
+        on_control: answers control requests that the relay does not know itself.
+        max_streams: streams at a time; further ones are refused and may be tried again.
+    """
+
+    def __init__(
+        self, relay: Relay, *, hub: str, on_control: ControlHandler, max_streams: int = 256
+    ) -> None:
+        self._relay = relay
+        self._hub = hub
+        self._on_control = on_control
+        self._threads = ThreadPoolExecutor(max_streams, thread_name_prefix="link")
+        self._server = grpc.server(
+            self._threads, options=OPTIONS, maximum_concurrent_rpcs=max_streams
+        )
+        handlers = {
+            "Attach": grpc.stream_stream_rpc_method_handler(self._attach),
+            "Control": grpc.unary_unary_rpc_method_handler(self._control),
+        }
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, handlers),)
+        )
+
+    def start(self, address: str, *, authority: Path, certificate: Path, key: Path) -> int:
+        """Listen at `host:port` and return the port, which is chosen if 0 was given.
+
+        Raises:
+            TransportError: the address is taken or not ours.
+        """
+        credentials = grpc.ssl_server_credentials(
+            [(key.read_bytes(), certificate.read_bytes())],
+            root_certificates=authority.read_bytes(),
+            require_client_auth=True,
+        )
+        try:
+            port: int = self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise TransportError(f"cannot listen at {address}", retryable=True) from error
+        self._server.start()
+        return port
+
+    def stop(self, reason: str = "the hub stops", grace_s: float = 5.0) -> None:
+        """Tell every node why, then end the streams; returns when all have ended."""
+        self._relay.close(reason)
+        self._server.stop(grace_s).wait()
+        self._threads.shutdown()
+
+    def _attach(self, frames: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        attachment = self._admit(context)
+        problems: list[str] = []
+        # The callback fires however the stream ends; it changes nothing for a party that
+        # has left. It is refused if the stream has ended already.
+        broken = partial(attachment.break_off, "its connection was lost")
+        if not context.add_callback(broken):
+            broken()
+        reader = threading.Thread(
+            target=_read, args=(frames, attachment, problems), name="link-read", daemon=True
+        )
+        reader.start()
+        yield attachment.welcome()
+        while (frame := attachment.next_frame()) is not None:
+            yield frame
+        if problems:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, problems[0])
+
+    def _admit(self, context: Any) -> Attachment:
+        try:
+            name = self._caller(context)
+            hello = _hello(context)
+            return self._relay.attach(hello.run, hello.phase, name)
+        except TransportError as error:
+            status = grpc.StatusCode.ABORTED if error.retryable else _DENIED
+            context.abort(status, str(error))
+        except ProtocolError as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        raise AssertionError("abort raises")
+
+    def _control(self, data: bytes, context: Any) -> bytes:
+        try:
+            name = self._caller(context)
+            if name != CONTROL_NAME:
+                context.abort(_DENIED, "control is for the hub itself")
+            return json.dumps(self.answer(_parse_request(data))).encode()
+        except TransportError as error:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        except ProtocolError as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        raise AssertionError("abort raises")
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do what a control request asks; the caller has shown that it is the hub."""
+        match request:
+            case {"action": "open_run", "run": str(run), "parties": [*parties]}:
+                self._relay.open_run(run, [str(party) for party in parties])
+                return {"run": run}
+            case {"action": "close_run", "run": str(run), "reason": str(reason)}:
+                self._relay.close_run(run, reason)
+                return {"run": run}
+            case {"action": "run_status", "run": str(run)}:
+                return {"run": run, "status": self._status(run)}
+            case {"action": "open_run" | "close_run" | "run_status" as action}:
+                raise MalformedMessageError(f"control: fields of {action} missing or of wrong type")
+            case _:
+                return self._on_control(request)
+
+    def _status(self, run: str) -> dict[str, object] | None:
+        status = self._relay.status(run)
+        if status is None:
+            return None
+        traffic = [
+            {"party": t.party, "phase": t.phase, "direction": t.direction, "bytes": t.size_bytes}
+            for t in self._relay.traffic(run)
+        ]
+        return {**status, "traffic": traffic}
+
+    def _caller(self, context: Any) -> str:
+        (certificate,) = context.auth_context()["x509_pem_cert"]
+        return parse_peer(certificate, self._hub)
+
+
+_DENIED = grpc.StatusCode.PERMISSION_DENIED
+
+
+def _read(frames: Iterator[bytes], attachment: Attachment, problems: list[str]) -> None:
+    try:
+        for frame in frames:
+            attachment.accept(frame)
+    except MalformedMessageError as error:
+        problems.append(str(error))
+        attachment.break_off("it sent a malformed frame")
+    except (TransportError, grpc.RpcError):
+        # Over for this party, or cut off: the other thread and the callback see to it.
+        return
+    attachment.break_off("it ended its stream without leaving")
+
+
+def _hello(context: Any) -> Envelope:
+    found = [value for key, value in context.invocation_metadata() if key == HELLO_METADATA_KEY]
+    if len(found) != 1:
+        raise MalformedMessageError(f"hello: {len(found)} in the call, expected 1")
+    envelope = Envelope.decode(found[0])
+    if envelope.kind is not Kind.HELLO:
+        raise MalformedMessageError(f"hello: {envelope.kind.name} found instead")
+    return envelope
+
+
+def _parse_request(data: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise MalformedMessageError("control: not valid json") from error
+    if not isinstance(request, dict):
+        raise MalformedMessageError("control: not a json object")
+    return request

@@ -1,0 +1,128 @@
+"""The hub's processes: the relay with its programs in this one, the SuperLink beside it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from protocols.bundle import build_bundle
+from server.home import ConfigError, HubHome
+from server.link.relay import Relay
+from server.link.service import Service
+from server.training.conduct import Training
+from server.training.coordinator import Coordinator, RunState
+from server.training.direct import LinkGrid
+from server.training.plan import RunFolder
+from server.training.programs import Programs
+
+if TYPE_CHECKING:
+    from server.training.control import ControlClient
+    from server.training.superlink import SuperLink
+
+_LOOK_EVERY_S = 0.2
+
+
+@dataclass(slots=True)
+class Hub:
+    """A hub that is being served."""
+
+    home: HubHome
+    relay: Relay
+    service: Service
+    programs: Programs
+    superlink: SuperLink | None
+
+
+@contextmanager
+def serve(home: HubHome, *, flower: bool = True) -> Iterator[Hub]:
+    """Serve the link and, unless told otherwise, Flower; everything stops at the end."""
+    settings = home.settings()
+    relay = Relay()
+    programs = Programs(relay, home.root)
+    service = Service(relay, hub=settings.name, on_control=programs.control)
+    service.start(
+        f"{settings.host}:{settings.link_port}",
+        authority=home.authority / "ca.crt",
+        certificate=home.authority / "server.pem",
+        key=home.authority / "server.key",
+    )
+    try:
+        if not flower:
+            yield Hub(home, relay, service, programs, None)
+            return
+        with _superlink(home) as superlink:
+            yield Hub(home, relay, service, programs, superlink)
+    finally:
+        relay.close()
+        service.stop()
+
+
+def run_over_flower(
+    home: HubHome, run: str, watch: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Start a proposed run on the hub that is being served; returns its last state.
+
+    Any process of the hub's operator may do this: it reads where the SuperLink listens,
+    and the token for it, from the hub's directory.
+    """
+    control = _control(home)
+    for name, partner in home.partners().items():
+        control.register(name, partner["flower_public"].encode())
+    flower_run = control.start_run(build_bundle(), {"run": run})
+    folder = RunFolder(home.root, run)
+    while True:
+        ended = control.run_status(flower_run).status == "finished"
+        state = folder.load_state()
+        if state is not None:
+            watch(state)
+        if ended:
+            return state or {"state": "failed", "trouble": [], "steps": []}
+        time.sleep(_LOOK_EVERY_S)
+
+
+def run_directly(hub: Hub, run: str) -> RunState:
+    """Run a proposed run over the link alone."""
+    folder = RunFolder(hub.home.root, run)
+    plan = folder.load_plan()
+    grid = LinkGrid(hub.relay, run, deadline_s=max(plan.deadlines_s.values(), default=600))
+    conduct = Training(hub.home.root, plan, hub.service.answer)
+    coordinator = Coordinator(
+        plan,
+        grid,
+        conduct,
+        record=lambda state: folder.store_state(asdict(state)),
+        clock=lambda: int(time.time()),
+    )
+    return coordinator.run()
+
+
+def _superlink(home: HubHome) -> SuperLink:
+    from server.training.superlink import SuperLink, SuperLinkSettings  # noqa: PLC0415  loads flwr
+
+    settings = home.settings()
+    return SuperLink(
+        SuperLinkSettings(
+            home=home.root,
+            ca_certificate=home.authority / "ca.crt",
+            certificate=home.authority / "server.pem",
+            private_key=home.authority / "server.key",
+            host=settings.host,
+            fleet_port=settings.fleet_port,
+        )
+    )
+
+
+def _control(home: HubHome) -> ControlClient:
+    from server.training.control import ControlClient  # noqa: PLC0415  loads flwr
+
+    try:
+        gate = json.loads((home.root / "flower" / "gate.json").read_text())
+        token = Path(gate["token_file"]).read_text()
+    except FileNotFoundError as error:
+        raise ConfigError("hub: not being served; run `lianfang-hub serve` first") from error
+    return ControlClient(gate["inner_port"], home.authority / "ca.crt", token)

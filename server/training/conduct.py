@@ -1,0 +1,147 @@
+"""The hub's part in a training run: passes announcements and widths on, joins the sets, keeps the record.
+
+plan      ask every partner to accept this very plan; collect announcements
+align     start the join; pass the announcements on
+prepare   nothing but the word to begin
+train     pass the public widths on; compute if the plan names the hub
+validate, score   compute if named; collect metrics
+finish    collect what each partner released and sent
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from protocols.errors import MalformedMessageError, UnsupportedParameterError
+from protocols.vertical.plan import HUB, TrainingPlan
+from server.training.plan import RunFolder, RunPlan
+from server.training.record import build_record
+
+
+class Control(Protocol):
+    """Asks the hub process; see `server.link.control` and `server.training.programs`."""
+
+    def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send one request and return its answer."""
+        ...
+
+
+class Training:
+    """Conducts one training run."""
+
+    def __init__(self, home: Path, plan: RunPlan, control: Control) -> None:
+        self._folder = RunFolder(home, plan.run)
+        self._plan = TrainingPlan.decode((self._folder.path / "proposed.json").read_bytes())
+        self._control = control
+        self._opened = False
+        self._announcements: dict[str, str] = {}
+        self._alignment: dict[str, Any] = {}
+        self._sizes: dict[str, dict[str, int]] = {}
+        self._metrics: dict[str, Any] = {}
+        self._parts: dict[str, Any] = {}
+
+    def before(self, phase: str, nodes: Sequence[str]) -> Mapping[str, str]:
+        """Prepare the hub for a phase; return each partner's body (JSON text)."""
+        body: dict[str, Any] = {}
+        match phase:
+            case "plan":
+                self._propose(nodes)
+                body = {"plan": self._plan.encode().decode()}
+            case "align":
+                self._control(
+                    {"action": "start", "run": self._plan.run, "phase": "align", "terms": {}}
+                )
+                body = {"announcements": self._announcements}
+            case "train" | "validate" | "score":
+                if HUB in self._plan.compute:
+                    terms = {"rows": self._rows, **self._sizes}
+                    self._control(
+                        {"action": "start", "run": self._plan.run, "phase": phase, "terms": terms}
+                    )
+                body = dict(self._sizes)
+            case _:
+                pass
+        return dict.fromkeys(nodes, json.dumps(body))
+
+    def after(self, phase: str, bodies: Mapping[str, str]) -> None:
+        """Take in the reply bodies of the partners, all of which are done."""
+        values = {name: _object(name, body) for name, body in bodies.items()}
+        match phase:
+            case "plan":
+                self._announcements = {
+                    name: _text(value, "announcement") for name, value in values.items()
+                }
+            case "align":
+                self._alignment = {name: dict(value) for name, value in values.items()}
+            case "prepare":
+                owners = sorted(partner.name for partner in self._plan.owners)
+                holder = values[self._plan.label_holder]
+                self._sizes = {
+                    "widths": {name: int(values[name]["width"]) for name in owners},
+                    "counts": {name: int(holder[name]) for name in ("trained", "positives")},
+                }
+            case "validate" | "score":
+                self._metrics |= values[self._plan.label_holder]
+            case "finish":
+                self._parts = {name: dict(value) for name, value in values.items()}
+
+    def close(self, outcome: str) -> None:
+        """Close the run on the relay and write the record, however the run ended."""
+        traffic: dict[str, Any] = {}
+        if self._opened:
+            traffic = self._control({"action": "run_status", "run": self._plan.run})
+            self._control(
+                {"action": "close_run", "run": self._plan.run, "reason": f"the run is {outcome}"}
+            )
+        record = build_record(
+            self._plan,
+            outcome=outcome,
+            alignment=self._alignment,
+            sizes=self._sizes,
+            metrics=self._metrics,
+            parts=self._parts,
+            traffic=traffic,
+        )
+        self._folder.store_record(record)
+
+    @property
+    def _rows(self) -> int:
+        totals = {int(value["total"]) for value in self._alignment.values()}
+        if len(totals) != 1:
+            raise MalformedMessageError("alignment: partners disagree about the joint table's size")
+        return totals.pop()
+
+    def _propose(self, nodes: Sequence[str]) -> None:
+        """Settle the plan with the partners that are left, and open the run on the relay."""
+        for name in set(self._plan.names) - set(nodes):
+            self._plan = self._plan.without(name)
+        if set(self._plan.names) != set(nodes):
+            raise UnsupportedParameterError("plan: its partners are not those of the run")
+        self._folder.store_bytes("training.json", self._plan.encode())
+        if self._opened:
+            self._control(
+                {"action": "close_run", "run": self._plan.run, "reason": "the plan changes"}
+            )
+        parties = [*self._plan.names, HUB]
+        self._control({"action": "open_run", "run": self._plan.run, "parties": parties})
+        self._opened = True
+
+
+def _object(name: str, body: str) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except ValueError as error:
+        raise MalformedMessageError(f"reply of {name}: not valid JSON") from error
+    if not isinstance(value, dict):
+        raise MalformedMessageError(f"reply of {name}: must be an object")
+    return value
+
+
+def _text(value: Mapping[str, Any], name: str) -> str:
+    found = value.get(name)
+    if not isinstance(found, str):
+        raise MalformedMessageError(f"reply: {name} is missing")
+    return found

@@ -1,0 +1,260 @@
+"""The run's state machine: one phase after the other, one message per phase and partner.
+
+Knows no Flower, no network and no clock of its own. It asks a `PhaseGrid`, lets the hub's
+`Conduct` do its part around each phase, and hands every transition to `record`, so that
+whoever watches the run sees the partner, the phase and the reason of whatever went wrong.
+
+    running -> done                        every phase was done by every partner left
+    running -> refused                     a partner will not, and the plan does not go on without
+    running -> failed                      a partner could not, or was silent; or the hub's own part
+
+A run always ends: every wait has the phase's deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol
+
+from compliance.errors import ComplianceError
+from protocols.errors import ProtocolError
+from protocols.phase import DEADLINE, PHASES, PhaseReply, Status
+from server.training.plan import RunPlan
+
+HUB = "hub"
+# The code of a partner that was given up because another one fell out.
+ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """No reply came from a partner; `code` and `reason` say why."""
+
+    code: str
+    reason: str
+
+
+Answers = Mapping[str, PhaseReply | Failure]
+
+
+class PhaseGrid(Protocol):
+    """Carries one phase to the partners and their answers back."""
+
+    def ask(
+        self, phase: str, bodies: Mapping[str, str], *, attempt: int, deadline_s: int
+    ) -> Answers:
+        """Send each named partner its body; return one answer for each, within the deadline.
+
+        Once a partner has failed or refused, the others are waited for only briefly: they
+        may be waiting for that partner themselves.
+        """
+
+
+class Conduct(Protocol):
+    """The hub's own part in a kind of run; its exceptions end the run as the hub's failure."""
+
+    def before(self, phase: str, nodes: Sequence[str]) -> Mapping[str, str]:
+        """Prepare the hub for a phase; return each partner's body (JSON text)."""
+
+    def after(self, phase: str, bodies: Mapping[str, str]) -> None:
+        """Take in the reply bodies of the partners, all of which are done."""
+
+    def close(self, outcome: str) -> None:
+        """Clean up once the run has ended, in whatever way; `outcome` is the final state."""
+
+
+class State(StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "running"
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Who refused or failed, in which phase, and why."""
+
+    party: str
+    phase: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One attempt at one phase; `nodes` holds status, code and reason by partner."""
+
+    phase: str
+    attempt: int
+    started: int
+    ended: int | None = None
+    nodes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """All that is known of a run; what `record` receives after every transition."""
+
+    run: str
+    state: State
+    nodes: tuple[str, ...]
+    steps: tuple[Step, ...] = ()
+    trouble: tuple[Trouble, ...] = ()
+    updated: int = 0
+
+
+class RunEndedError(Exception):
+    """Leaves the phases; the state says how."""
+
+    code: ClassVar[str] = "run_ended"
+
+
+class Coordinator:
+    """Drives one run to its end.
+
+    Args:
+        record: makes a state durable; called after every transition.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        grid: PhaseGrid,
+        conduct: Conduct,
+        *,
+        record: Callable[[RunState], None],
+        clock: Callable[[], int],
+    ) -> None:
+        self._plan = plan
+        self._grid = grid
+        self._conduct = conduct
+        self._record = record
+        self._clock = clock
+        self._state = RunState(plan.run, State.RUNNING, plan.nodes)
+
+    def run(self) -> RunState:
+        """Run every phase; return the final state, which has been recorded."""
+        self._move()
+        try:
+            for phase in self._plan.phases:
+                self._phase(phase)
+            self._move(state=State.DONE)
+        except RunEndedError:
+            pass
+        except BaseException:
+            # Flower stops a run by a signal in the middle of whatever we do.
+            reason = "the hub stopped the run"
+            trouble = Trouble(HUB, self._last_phase(), "stopped", reason)
+            self._move(state=State.FAILED, trouble=(*self._state.trouble, trouble))
+            self._close()
+            raise
+        self._close()
+        return self._state
+
+    def _close(self) -> None:
+        self._guard(self._last_phase(), lambda: self._conduct.close(self._state.state.value))
+
+    def _last_phase(self) -> str:
+        return self._state.steps[-1].phase if self._state.steps else self._plan.phases[0]
+
+    def _phase(self, phase: str) -> None:
+        """Ask for a phase until it is done, the plan's attempts are spent, or a partner refuses."""
+        for attempt in range(1, self._plan.attempts + 1):
+            bodies = self._own_part(phase, lambda: self._conduct.before(phase, self._state.nodes))
+            answers = self._ask(phase, bodies, attempt)
+            self._heed_refusals(phase, answers)
+            failures = [
+                _trouble(phase, name, answer)
+                for name, answer in answers.items()
+                if _status(answer) is Status.FAILED
+            ]
+            if not failures:
+                break
+            if attempt == self._plan.attempts:
+                self._end(State.FAILED, _root_causes(failures))
+        replies = {
+            name: answer.body
+            for name, answer in answers.items()
+            if isinstance(answer, PhaseReply) and answer.status is Status.DONE
+        }
+        self._own_part(phase, lambda: self._conduct.after(phase, replies))
+
+    def _ask(self, phase: str, bodies: Mapping[str, str], attempt: int) -> Answers:
+        missing = set(self._state.nodes) ^ set(bodies)
+        if missing:
+            reason = f"the hub prepared no or too many bodies: {sorted(missing)}"
+            self._end(State.FAILED, [Trouble(HUB, phase, "internal_error", reason)])
+        step = Step(phase, attempt, self._clock())
+        earlier = self._state.steps
+        self._move(steps=(*earlier, step))
+        answers = self._grid.ask(
+            phase, bodies, attempt=attempt, deadline_s=self._plan.deadline_s(phase)
+        )
+        nodes = {name: _outcome(answer) for name, answer in answers.items()}
+        self._move(steps=(*earlier, replace(step, ended=self._clock(), nodes=nodes)))
+        return answers
+
+    def _heed_refusals(self, phase: str, answers: Answers) -> None:
+        """Go on without the partners that refuse, if the plan says so; otherwise end the run.
+
+        A refusal after the plan has been accepted always ends the run: the others have
+        begun to work with that partner.
+        """
+        refusals = [
+            _trouble(phase, name, answer)
+            for name, answer in answers.items()
+            if _status(answer) is Status.REFUSED
+        ]
+        if not refusals:
+            return
+        gone = {trouble.party for trouble in refusals}
+        left = tuple(name for name in self._state.nodes if name not in gone)
+        if phase != PHASES[0] or not self._plan.goes_on_with(left):
+            self._end(State.REFUSED, refusals)
+        self._move(nodes=left, trouble=(*self._state.trouble, *refusals))
+
+    def _own_part(self, phase: str, work: Callable[[], Any]) -> Any:
+        result, trouble = self._guard(phase, work)
+        if trouble is not None:
+            self._end(State.FAILED, [trouble])
+        return result
+
+    def _guard(self, phase: str, work: Callable[[], Any]) -> tuple[Any, Trouble | None]:
+        try:
+            return work(), None
+        except (ProtocolError, ComplianceError) as error:
+            return None, Trouble(HUB, phase, error.code, str(error))
+        except Exception as error:  # noqa: BLE001  # the run must end with a state, whatever it is
+            reason = f"the hub's own part of the phase failed ({type(error).__name__})"
+            return None, Trouble(HUB, phase, "internal_error", reason)
+
+    def _end(self, state: State, trouble: Sequence[Trouble]) -> None:
+        self._move(state=state, trouble=(*self._state.trouble, *trouble))
+        raise RunEndedError(state.value)
+
+    def _move(self, **changes: Any) -> None:
+        self._state = replace(self._state, **changes, updated=self._clock())
+        self._record(self._state)
+
+
+def _status(answer: PhaseReply | Failure) -> Status:
+    return answer.status if isinstance(answer, PhaseReply) else Status.FAILED
+
+
+def _outcome(answer: PhaseReply | Failure) -> dict[str, str]:
+    return {"status": _status(answer).value, "code": answer.code, "reason": answer.reason}
+
+
+def _trouble(phase: str, party: str, answer: PhaseReply | Failure) -> Trouble:
+    return Trouble(party, phase, answer.code, answer.reason)
+
+
+def _root_causes(failures: Sequence[Trouble]) -> Sequence[Trouble]:
+    """Name the partners that failed, not those that waited for them in vain."""
+    causes = [trouble for trouble in failures if trouble.code not in {ABANDONED, DEADLINE}]
+    return causes or failures

@@ -1,0 +1,157 @@
+"""Flower as the carrier of phases: `PhaseGrid` over a real SuperLink.
+
+A partner is named by the name under which its SuperNode's key is registered; the SuperLink
+answers a node id only to the holder of that key. Replies are polled for here, because
+Flower's own `send_and_receive` sleeps three seconds at a time and has no view of phases.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+
+from protocols.errors import MalformedMessageError
+from protocols.phase import DEADLINE, PhaseReply, PhaseRequest, Status, message_type
+from server.training.coordinator import ABANDONED, Answers, Failure
+
+POLL_S = 0.2
+# SuperNodes that are starting or were cut off for a moment get this long to come back.
+JOIN_S = 30.0
+# What the other partners get once one has failed: enough for a reply on its way.
+GRACE_S = 10.0
+# How much earlier a partner gives up than the hub, so that its reply still arrives and only
+# a partner that really is silent is called so.
+MARGIN_S = 10
+
+_FLOWER_CODES = {value: name.lower() for name, value in vars(ErrorCode).items()}
+
+
+class FlowerGrid:
+    """Asks partners through Flower.
+
+    Args:
+        run: our name of the run.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        run: str,
+        *,
+        join_s: float = JOIN_S,
+        grace_s: float = GRACE_S,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._grid = grid
+        self._run = run
+        self._join_s = join_s
+        self._grace_s = grace_s
+        self._clock = clock
+        self._sleep = sleep
+
+    def ask(
+        self, phase: str, bodies: Mapping[str, str], *, attempt: int, deadline_s: int
+    ) -> Answers:
+        """Send each named partner its body; return one answer for each, within the deadline."""
+        end = self._clock() + deadline_s
+        ids = self._wait_for_nodes(set(bodies), end)
+        offline = [name for name in bodies if name not in ids]
+        answers: dict[str, PhaseReply | Failure] = {
+            name: Failure("offline", "the partner's node is not connected to the hub")
+            for name in offline
+        }
+        if offline:
+            # Nobody starts a phase that cannot end: the others would wait for the absent one.
+            answers |= {name: _abandoned() for name in ids}
+            return answers
+        asked = self._push(phase, bodies, ids, attempt, deadline_s)
+        answers |= self._collect(asked, end)
+        return answers
+
+    def _wait_for_nodes(self, names: set[str], end: float) -> dict[str, int]:
+        """Return the node ids of the named partners that are connected."""
+        end = min(end, self._clock() + self._join_s)
+        while True:
+            ids = {node.name: node.node_id for node in self._grid.get_nodes() if node.name in names}
+            if len(ids) == len(names) or self._clock() >= end:
+                return ids
+            self._sleep(POLL_S)
+
+    def _push(
+        self,
+        phase: str,
+        bodies: Mapping[str, str],
+        ids: Mapping[str, int],
+        attempt: int,
+        deadline_s: int,
+    ) -> dict[str, str]:
+        """Send the messages; return the partner's name by message id."""
+        messages = []
+        theirs_s = max(1, deadline_s - min(MARGIN_S, deadline_s // 3))
+        for name, body in bodies.items():
+            request = PhaseRequest(self._run, phase, attempt, theirs_s, body)
+            content = RecordDict({"request": ConfigRecord(dict(request.fields()))})
+            messages.append(
+                Message(
+                    content,
+                    dst_node_id=ids[name],
+                    message_type=message_type(phase),
+                    group_id=f"{phase}-{attempt}",
+                    ttl=float(deadline_s),
+                )
+            )
+        message_ids = self._grid.push_messages(messages)
+        return dict(zip(message_ids, bodies, strict=True))
+
+    def _collect(self, asked: Mapping[str, str], end: float) -> dict[str, PhaseReply | Failure]:
+        """Poll until every partner has answered, or the time is over."""
+        waiting = dict(asked)
+        answers: dict[str, PhaseReply | Failure] = {}
+        cut_short = False
+        while waiting and self._clock() < end:
+            for message in self._grid.pull_messages(list(waiting)):
+                name = waiting.pop(message.metadata.reply_to_message_id, None)
+                if name is not None:
+                    answers[name] = _read(message)
+            if not cut_short and any(_falls_out(answer) for answer in answers.values()):
+                cut_short = True
+                end = min(end, self._clock() + self._grace_s)
+            if waiting:
+                self._sleep(POLL_S)
+        lost = _abandoned() if cut_short else Failure("silent", "no reply within the deadline")
+        return answers | dict.fromkeys(waiting.values(), lost)
+
+
+def _read(message: Message) -> PhaseReply | Failure:
+    """Read a reply; whatever a partner's node sends, the hub gets an answer."""
+    if message.has_error():
+        code = _FLOWER_CODES.get(message.error.code, "flower_error")
+        return Failure(code, "the partner's node was lost, or Flower could not carry the message")
+    record = message.content.get("reply")
+    if not isinstance(record, ConfigRecord):
+        return Failure(MalformedMessageError.code, "the partner's reply could not be read")
+    try:
+        return PhaseReply.from_fields(record)
+    except MalformedMessageError as error:
+        return Failure(error.code, f"the partner's reply could not be read: {error}")
+
+
+def _falls_out(answer: PhaseReply | Failure) -> bool:
+    """Whether waiting for the others has lost its sense.
+
+    A partner that ran into its own deadline was waiting for another one: that one is
+    waited for until the hub's deadline, so that it can be named.
+    """
+    if isinstance(answer, PhaseReply) and answer.status is Status.DONE:
+        return False
+    return answer.code != DEADLINE
+
+
+def _abandoned() -> Failure:
+    return Failure(ABANDONED, "not waited for any longer, because another partner fell out")

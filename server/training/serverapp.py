@@ -1,0 +1,81 @@
+"""The ServerApp that Flower starts at the hub for a run: reads the plan, drives the phases.
+
+The run configuration, which partners can read, holds the run's name and nothing else. The
+plan lies in the hub's own directory, named to this process by its environment.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from protocols.errors import UnsupportedParameterError
+from server.training.coordinator import Conduct, Coordinator, RunState, State
+from server.training.flower import FlowerGrid
+from server.training.plan import RunFolder, RunPlan
+from server.training.superlink import HUB_HOME
+
+app = ServerApp()
+
+ConductFactory = Callable[[Path, RunPlan], Conduct]
+
+
+class Check:
+    """The hub's part in a check of the connection: empty phases, nothing passed on."""
+
+    def __init__(self, home: Path, plan: RunPlan) -> None:
+        del home, plan  # a check keeps nothing
+
+    def before(self, phase: str, nodes: Sequence[str]) -> Mapping[str, str]:
+        """Give every partner an empty body."""
+        del phase
+        return dict.fromkeys(nodes, "{}")
+
+    def after(self, phase: str, bodies: Mapping[str, str]) -> None:
+        """Take the replies as they are."""
+
+    def close(self, outcome: str) -> None:
+        """Leave nothing behind."""
+
+
+CONDUCTS: dict[str, ConductFactory] = {"check": Check}
+
+
+@app.main()  # type: ignore[untyped-decorator, unused-ignore]  # flwr is untyped here
+def main(grid: Grid, context: Context) -> None:
+    """Run one plan to its end; the outcome is in the run's state file."""
+    home = Path(os.environ[HUB_HOME])
+    folder = RunFolder(home, str(context.run_config["run"]))
+    plan = folder.load_plan()
+
+    def record(state: RunState) -> None:
+        folder.store_state(asdict(state) | {"flower_run": context.run_id, "kind": plan.kind})
+
+    coordinator = Coordinator(
+        plan,
+        FlowerGrid(grid, plan.run),
+        conduct_for(home, plan),
+        record=record,
+        clock=lambda: int(time.time()),
+    )
+    state = coordinator.run()
+    if state.state is State.FAILED:
+        # Flower's own view of the run should not say that all went well.
+        raise RuntimeError("the run failed; see the run's state file")
+
+
+def conduct_for(home: Path, plan: RunPlan) -> Conduct:
+    """Return the hub's part in this kind of run.
+
+    Raises:
+        UnsupportedParameterError: if the hub knows no such kind.
+    """
+    if plan.kind not in CONDUCTS:
+        raise UnsupportedParameterError(f"plan: kind must be one of {', '.join(CONDUCTS)}")
+    return CONDUCTS[plan.kind](home, plan)
