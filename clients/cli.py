@@ -46,3 +46,7 @@ def main() -> None:
     except (TransportError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(EXIT_FAILED)
+
+
+if __name__ == "__main__":
+    main()

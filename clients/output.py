@@ -1,9 +1,9 @@
 """How commands speak: a result, what comes next, and an exit code.
 
-    0  done
-    1  failed: the network, another party, or this machine
-    3  refused: a policy or a budget says no
-    4  configuration or input is wrong; the text names the field and the cure
+0  done
+1  failed: the network, another party, or this machine
+3  refused: a policy or a budget says no
+4  configuration or input is wrong; the text names the field and the cure
 """
 
 from __future__ import annotations

@@ -75,6 +75,7 @@ class Run:
     reserved: Tally
     since: int
     charged: Tally = field(default_factory=Counter)
+    charges: list[Charged] = field(default_factory=list)
     is_open: bool = True
 
 
@@ -179,6 +180,12 @@ class Ledger:
         """Return by how much epsilon a scope stands under its cap; never negative."""
         return max(0.0, self._cap(scope).epsilon - self.committed(scope))
 
+    def charges(self, run: str) -> tuple[Charged, ...]:
+        """Return what a run has paid, in order; empty for a run that never reserved."""
+        with self._current():
+            found = self._runs.get(run)
+            return () if found is None else tuple(found.charges)
+
     def open_runs(self) -> dict[str, Run]:
         """Return the runs that hold a reservation, as after a crash."""
         with self._current():
@@ -261,6 +268,7 @@ class Ledger:
                 if not lies_inside(found.charged + tally(event), found.reserved):
                     raise OutOfTurnError(f"run {run}: charged more than it reserved")
                 found.charged += tally(event)
+                found.charges.append(entry)
             case Closed(run, _now):
                 self._open_run(run).is_open = False
 

@@ -67,6 +67,7 @@ class IdentifierKind(StrEnum):
     BANK_ACCOUNT = "bank_account"
     LINE_ID = "line_id"
     EMAIL = "email"
+    OPAQUE = "opaque"  # numbers that an agreement defines itself, taken as they are written
 
 
 # Types stand in every canonical form: a number is never reused for another meaning.
@@ -77,6 +78,7 @@ _TYPES = {
     IdentifierKind.BANK_ACCOUNT: 4,
     IdentifierKind.LINE_ID: 5,
     IdentifierKind.EMAIL: 6,
+    IdentifierKind.OPAQUE: 7,
 }
 
 
@@ -208,6 +210,13 @@ def _email(text: str) -> str:
     return f"{local}@{name}"
 
 
+def _opaque(text: str) -> str:
+    text = text.strip()
+    if not text or not text.isprintable():
+        raise InvalidIdentifierError(IdentifierKind.OPAQUE, "expected printable text, not empty")
+    return text
+
+
 _NORMALIZERS: dict[IdentifierKind, Callable[[str], str]] = {
     IdentifierKind.TW_NATIONAL_ID: _national_id,
     IdentifierKind.TW_RESIDENT_NUMBER: _resident_number,
@@ -215,4 +224,5 @@ _NORMALIZERS: dict[IdentifierKind, Callable[[str], str]] = {
     IdentifierKind.BANK_ACCOUNT: _bank_account,
     IdentifierKind.LINE_ID: _line_id,
     IdentifierKind.EMAIL: _email,
+    IdentifierKind.OPAQUE: _opaque,
 }

@@ -26,13 +26,41 @@ def examine(directory: Path) -> list[dict[str, Any]]:
     home = HubHome(directory)
     checks: list[tuple[str, Callable[[], bool], str]] = [
         ("Python is 3.11 to 3.13", _python, "install Lianfang with Python 3.11, 3.12 or 3.13"),
-        ("hub.json holds together", lambda: bool(home.settings()), "run `lianfang-hub init` or correct the file"),
-        ("the authority is readable", lambda: bool(load_authority(home.authority)), "restore authority/ from a backup"),
-        ("private keys are closed to others", lambda: _closed(home), "run chmod 600 on authority/*.key"),
-        ("the server certificate lasts two weeks", lambda: _lasts(home), "make a new server certificate"),
-        ("one gibibyte of disk is free", lambda: _space(directory), "free some space or move the directory"),
-        ("the ports are free or served by this hub", lambda: _ports(home), "stop the other program, or change hub.json"),
-        ("at least two partners have joined", lambda: len(home.partners()) >= 2, "approve join requests"),  # noqa: PLR2004  a run needs two
+        (
+            "hub.json holds together",
+            lambda: bool(home.settings()),
+            "run `lianfang-hub init` or correct the file",
+        ),
+        (
+            "the authority is readable",
+            lambda: bool(load_authority(home.authority)),
+            "restore authority/ from a backup",
+        ),
+        (
+            "private keys are closed to others",
+            lambda: _closed(home),
+            "run chmod 600 on authority/*.key",
+        ),
+        (
+            "the server certificate lasts two weeks",
+            lambda: _lasts(home),
+            "make a new server certificate",
+        ),
+        (
+            "one gibibyte of disk is free",
+            lambda: _space(directory),
+            "free some space or move the directory",
+        ),
+        (
+            "the ports are free or served by this hub",
+            lambda: _ports(home),
+            "stop the other program, or change hub.json",
+        ),
+        (
+            "at least two partners have joined",
+            lambda: len(home.partners()) >= 2,
+            "approve join requests",
+        ),
     ]
     return [{"check": name, "ok": _holds(check), "cure": cure} for name, check, cure in checks]
 

@@ -58,10 +58,14 @@ def main() -> None:
 @app.command()
 def init(
     directory: Directory,
-    name: Annotated[str, typer.Option(help="The hub's name, the domain of all certificates.")] = "lianfang",
+    name: Annotated[
+        str, typer.Option(help="The hub's name, the domain of all certificates.")
+    ] = "lianfang",
     host: Annotated[str, typer.Option(help="Address that partners dial.")] = "127.0.0.1",
     link_port: Annotated[int, typer.Option(help="Port of the link; 0 takes a free one.")] = 9443,
-    fleet_port: Annotated[int, typer.Option(help="Port for SuperNodes; 0 takes a free one.")] = 9444,
+    fleet_port: Annotated[
+        int, typer.Option(help="Port for SuperNodes; 0 takes a free one.")
+    ] = 9444,
     output: Formatted = Format.TEXT,
 ) -> None:
     """Make a hub: its authority, its certificates, its settings."""
@@ -72,7 +76,12 @@ def init(
     )
     _say(
         output,
-        {"hub": settings.name, "host": host, "link_port": settings.link_port, "fleet_port": settings.fleet_port},
+        {
+            "hub": settings.name,
+            "host": host,
+            "link_port": settings.link_port,
+            "fleet_port": settings.fleet_port,
+        },
         f"Made the hub {settings.name} in {directory}.",
         f"lianfang-hub approve {directory} REQUEST.json",
     )
@@ -82,7 +91,9 @@ def init(
 def approve(
     directory: Directory,
     request: Annotated[Path, typer.Argument(help="The partner's join request.")],
-    welcome: Annotated[Path | None, typer.Option("--out", help="Where to write the welcome.")] = None,
+    welcome: Annotated[
+        Path | None, typer.Option("--out", help="Where to write the welcome.")
+    ] = None,
     output: Formatted = Format.TEXT,
 ) -> None:
     """Take a partner in and write the welcome that it joins with."""
@@ -105,7 +116,8 @@ def approve(
 def serve(
     directory: Directory,
     direct: Annotated[
-        str | None, typer.Option(help="Serve the link alone, do this one proposed run over it, and end.")
+        str | None,
+        typer.Option(help="Serve the link alone, do this one proposed run over it, and end."),
     ] = None,
 ) -> None:
     """Serve the link and Flower until stopped."""
@@ -120,7 +132,9 @@ def serve(
         if direct is not None:
             state = run_directly(hub, direct)
             for trouble in state.trouble:
-                typer.echo(f"{trouble.party}: {trouble.phase}: {trouble.code}: {trouble.reason}", err=True)
+                typer.echo(
+                    f"{trouble.party}: {trouble.phase}: {trouble.code}: {trouble.reason}", err=True
+                )
             if state.state.value != "done":
                 raise typer.Exit(EXIT_FAILED)
             return
@@ -132,20 +146,26 @@ def serve(
 
 
 @app.command()
-def propose(  # noqa: PLR0913  one option for each of the operator's choices
+def propose(
     directory: Directory,
     run: Annotated[str, typer.Argument(help="A new name for the run.")],
     label_holder: Annotated[str, typer.Option(help="The partner that holds the label.")],
     epsilon: Annotated[float, typer.Option(help="Privacy cost of the whole run.")] = 1.0,
     delta: Annotated[float, typer.Option(help="Failure probability of the guarantee.")] = 1e-5,
-    purpose: Annotated[str, typer.Option(help="IRI of the purpose.")] = "https://w3id.org/dpv#FraudPreventionAndDetection",
-    partners: Annotated[str, typer.Option(help="Comma-separated names; all that joined by default.")] = "",
+    purpose: Annotated[
+        str, typer.Option(help="IRI of the purpose.")
+    ] = "https://w3id.org/dpv#FraudPreventionAndDetection",
+    partners: Annotated[
+        str, typer.Option(help="Comma-separated names; all that joined by default.")
+    ] = "",
     steps: Annotated[int, typer.Option(help="Steps of the joint head.")] = 60,
     membership: Annotated[str, typer.Option(help="hidden or shared.")] = "hidden",
     on_refusal: Annotated[str, typer.Option(help="end or continue.")] = "end",
     held_out: Annotated[float, typer.Option(help="Share of people kept for validation.")] = 0.2,
     min_rows: Annotated[int, typer.Option(help="Fewest labelled rows to train on.")] = 500,
-    deadline_s: Annotated[int, typer.Option(help="Seconds after which a silent phase has failed.")] = 600,
+    deadline_s: Annotated[
+        int, typer.Option(help="Seconds after which a silent phase has failed.")
+    ] = 600,
     output: Formatted = Format.TEXT,
 ) -> None:
     """Propose a run; nothing starts and nobody is asked yet."""
@@ -209,10 +229,16 @@ def doctor(directory: Directory, output: Formatted = Format.TEXT) -> None:
     findings = examine(directory)
     good = all(finding["ok"] for finding in findings)
     lines = [
-        f"{'PASS' if finding['ok'] else 'FAIL'}  {finding['check']}" + ("" if finding["ok"] else f": {finding['cure']}")
+        f"{'PASS' if finding['ok'] else 'FAIL'}  {finding['check']}"
+        + ("" if finding["ok"] else f": {finding['cure']}")
         for finding in findings
     ]
-    _say(output, {"ok": good, "checks": findings}, "\n".join(lines), f"lianfang-hub serve {directory}" if good else "mend what failed, then run this again")
+    _say(
+        output,
+        {"ok": good, "checks": findings},
+        "\n".join(lines),
+        f"lianfang-hub serve {directory}" if good else "mend what failed, then run this again",
+    )
     if not good:
         raise typer.Exit(EXIT_CONFIG)
 
@@ -222,3 +248,7 @@ def _say(output: Format, value: dict[str, Any], text: str, following: str) -> No
         typer.echo(json.dumps(value | {"next": following}, ensure_ascii=False))
     else:
         typer.echo(f"{text}\nNext: {following}")
+
+
+if __name__ == "__main__":
+    main()

@@ -41,5 +41,11 @@ class Follower:
         steps = state["steps"]
         ended = sum(1 for step in steps if step["ended"] is not None)
         current = steps[-1]["phase"] if steps else "starting"
-        description = f"{state['run']}: {current}" if state["state"] == "running" else f"{state['run']}: {state['state']}"
-        self._progress.update(self._task, completed=min(ended, len(PHASES)), description=description)
+        description = (
+            f"{state['run']}: {current}"
+            if state["state"] == "running"
+            else f"{state['run']}: {state['state']}"
+        )
+        self._progress.update(
+            self._task, completed=min(ended, len(PHASES)), description=description
+        )

@@ -1,10 +1,10 @@
 """The hub's directory: its name and addresses, its authority, its partners, its runs.
 
-    hub.json              name, host, ports
-    authority/            ca.crt, ca.key, server.pem, server.key, hub.pem, hub.key
-    partners/<name>.json  what a partner handed in to join: keys and feature contract
-    runs/<run>/           plan.json, proposed.json, training.json, state.json, record.json
-    flower/               the SuperLink's own
+hub.json              name, host, ports
+authority/            ca.crt, ca.key, server.pem, server.key, hub.pem, hub.key
+partners/<name>.json  what a partner handed in to join: keys and feature contract
+runs/<run>/           plan.json, proposed.json, training.json, state.json, record.json
+flower/               the SuperLink's own
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class HubHome:
         except (ValueError, TypeError) as error:
             raise ConfigError("hub.json: a field is missing or unknown; correct it") from error
 
-    def create(self, *, name: str, host: str, link_port: int, fleet_port: int, now: int) -> Settings:
+    def create(
+        self, *, name: str, host: str, link_port: int, fleet_port: int, now: int
+    ) -> Settings:
         """Make a new hub; an existing one is never replaced.
 
         Args:
@@ -82,7 +84,9 @@ class HubHome:
         """
         if (self.root / "hub.json").exists():
             raise ConfigError("hub.json: exists already; choose another directory")
-        settings = Settings(name, host, link_port or _free_port(host), fleet_port or _free_port(host))
+        settings = Settings(
+            name, host, link_port or _free_port(host), fleet_port or _free_port(host)
+        )
         self.authority.mkdir(mode=0o700, parents=True, exist_ok=True)
         authority = create_authority(self.authority, name, now)
         issue_server(authority, self.authority, sorted({host, "127.0.0.1", "localhost"}), now)
@@ -108,7 +112,9 @@ class HubHome:
         )
         kept = {key: request[key] for key in sorted(_REQUEST_FIELDS - {"tls_request"})}
         (self.root / "partners").mkdir(exist_ok=True)
-        write_atomically(self.root / "partners" / f"{name}.json", json.dumps(kept, indent=1).encode())
+        write_atomically(
+            self.root / "partners" / f"{name}.json", json.dumps(kept, indent=1).encode()
+        )
         settings = self.settings()
         return {
             "hub": settings.name,
@@ -130,7 +136,9 @@ class HubHome:
         """
         partners = self.partners()
         if name not in partners:
-            raise UnsupportedParameterError(f"{name[:32]}: no such partner; approve its join request first")
+            raise UnsupportedParameterError(
+                f"{name[:32]}: no such partner; approve its join request first"
+            )
         return partners[name]
 
     def _partner_files(self) -> Iterator[Path]:

@@ -20,13 +20,17 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of the 70/30 split.")] = 0,
     delta: Annotated[float, typer.Option(help="Failure probability of the guarantee.")] = 1e-5,
     steps: Annotated[int, typer.Option(help="Steps of the joint head.")] = 60,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.")
+    ] = None,
     output: Formatted = Format.TEXT,
 ) -> None:
     """Train jointly between three processes over the relay and compare with the two references."""
     from clients.bench.train import measure_training  # noqa: PLC0415  loads torch and scikit-learn
 
-    figures = measure_training(data, epsilon=epsilon, delta=delta, seed=seed, steps=steps, quiet=output is Format.JSON)
+    figures = measure_training(
+        data, epsilon=epsilon, delta=delta, seed=seed, steps=steps, quiet=output is Format.JSON
+    )
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=1) + "\n")
     lines = [
@@ -38,4 +42,37 @@ def train(
         f"  epsilon {figures['epsilon']:.4f} at delta {delta:g}; {sum(figures['seconds'].values()):.1f} s; "
         f"{sum(figures['bytes_sent'].values()):,} bytes",
     ]
-    say(output, figures, "\n".join(lines), "lianfang bench train with another --seed, or lianfang demo")
+    say(
+        output,
+        figures,
+        "\n".join(lines),
+        "lianfang bench train with another --seed, or lianfang demo",
+    )
+
+
+@app.command()
+def baselines(
+    data: Annotated[Path, typer.Option(help="Directory with data.parquet and splits.json.")],
+    epsilon: Annotated[float, typer.Option(help="Privacy cost of each baseline.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the 70/30 split.")] = 0,
+    delta: Annotated[float, typer.Option(help="Failure probability of the guarantee.")] = 1e-5,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.")
+    ] = None,
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Train on pooled columns under Opacus, and on noised rows sent once, at the same epsilon."""
+    from clients.bench.baselines import measure_baselines  # noqa: PLC0415  loads torch and Opacus
+
+    figures = measure_baselines(data, epsilon=epsilon, delta=delta, seed=seed)
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=1) + "\n")
+    lines = [
+        f"{figures['dataset']}: {figures['rows']} rows, seed {seed}",
+        f"  pooled Opacus, scaled by the rows      AUC {figures['auc_opacus']:.4f}",
+        f"  pooled Opacus, scaled by public ranges AUC {figures['auc_opacus_public']:.4f}",
+        f"  split, each row noised once            AUC {figures['auc_split']:.4f}",
+        f"  epsilon {figures['epsilon']:.4f} at delta {delta:g}; "
+        f"{sum(figures['seconds'].values()):.1f} s",
+    ]
+    say(output, figures, "\n".join(lines), "lianfang bench train with the same --data and --seed")

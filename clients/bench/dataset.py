@@ -71,7 +71,9 @@ def load_dataset(directory: Path) -> Dataset:
         frame = pl.read_parquet(directory / "data.parquet")
     except FileNotFoundError as error:
         missing = Path(error.filename or "data.parquet").name
-        raise InvalidTableError(f"{directory.name}: {missing} is missing; see --data in the help") from error
+        raise InvalidTableError(
+            f"{directory.name}: {missing} is missing; see --data in the help"
+        ) from error
     parties = {name: tuple(columns) for name, columns in splits["parties"].items()}
     holder = splits["label_holder"]
     if not 2 <= len(parties) <= MAX_PARTIES or holder not in parties:
@@ -114,7 +116,9 @@ def _column(series: pl.Series) -> Column:
     missing = missing or bool(values.is_nan().any())
     finite = values.fill_nan(None).drop_nulls()
     low, high = float(finite.min()), float(finite.max())  # type: ignore[arg-type]  # numeric by cast
-    return Numeric(series.name, outward(low, down=True), outward(max(high, low + 1e-9), down=False), missing)
+    return Numeric(
+        series.name, outward(low, down=True), outward(max(high, low + 1e-9), down=False), missing
+    )
 
 
 def outward(value: float, *, down: bool) -> float:

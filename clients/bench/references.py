@@ -14,7 +14,10 @@ _MAX_CATEGORIES = 255
 
 
 def reference_auc(
-    frame: pl.DataFrame, names: Sequence[str], labels: NDArray[np.float64], held_out: NDArray[np.bool_]
+    frame: pl.DataFrame,
+    names: Sequence[str],
+    labels: NDArray[np.float64],
+    held_out: NDArray[np.bool_],
 ) -> float:
     """Return the held-out AUC of scikit-learn's boosting without privacy on these columns."""
     values, categories = matrix(frame, names)
@@ -34,7 +37,9 @@ def matrix(frame: pl.DataFrame, names: Sequence[str]) -> tuple[NDArray[np.float6
         if text:
             levels = series.cast(pl.String).drop_nulls().unique().sort().to_list()
             codes = {level: float(code) for code, level in enumerate(levels)}
-            series = series.cast(pl.String).replace_strict(codes, default=None, return_dtype=pl.Float64)
+            series = series.cast(pl.String).replace_strict(
+                codes, default=None, return_dtype=pl.Float64
+            )
             categories.append(len(levels) <= _MAX_CATEGORIES)
         else:
             categories.append(False)

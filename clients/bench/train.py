@@ -45,7 +45,16 @@ def measure_training(
         tell("training")
         peaks, seconds = _run(town, dataset)
         tell("computing the references")
-        return _figures(town, dataset, held_out, peaks=peaks, seconds=seconds, epsilon=epsilon, delta=delta, steps=steps)
+        return _figures(
+            town,
+            dataset,
+            held_out,
+            peaks=peaks,
+            seconds=seconds,
+            epsilon=epsilon,
+            delta=delta,
+            steps=steps,
+        )
 
 
 def _bring_up(root: Path, dataset: Dataset, held_out: NDArray[np.bool_]) -> Town:
@@ -59,7 +68,11 @@ def _bring_up(root: Path, dataset: Dataset, held_out: NDArray[np.bool_]) -> Town
     town.introduce()
     for node in town.nodes.values():
         policy = load_json(node / "policy.json")
-        store_json(node / "policy.json", policy | {"max_epsilon": 64.0, "cap_epsilon": 64.0, "max_steps": 10_000, "max_delta": 1e-3})
+        store_json(
+            node / "policy.json",
+            policy
+            | {"max_epsilon": 64.0, "cap_epsilon": 64.0, "max_steps": 10_000, "max_delta": 1e-3},
+        )
     return town
 
 
@@ -73,17 +86,24 @@ def _propose(town: Town, dataset: Dataset, *, epsilon: float, delta: float, step
 
 def _run(town: Town, dataset: Dataset) -> tuple[dict[str, float], dict[str, float]]:
     """Start the hub and one process a party, wait for all, and read their peaks and times."""
-    commands = {"hub": [sys.executable, "-m", "server.cli", "serve", str(town.hub), "--direct", RUN]}
+    commands = {
+        "hub": [sys.executable, "-m", "server.cli", "serve", str(town.hub), "--direct", RUN]
+    }
     for party in dataset.parties:
         commands[party] = [sys.executable, "-m", "clients.node.direct", str(town.nodes[party]), RUN]
-    started = {name: subprocess.Popen(command, stdout=subprocess.DEVNULL) for name, command in commands.items()}  # noqa: S603  our own modules
+    started = {
+        name: subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        for name, command in commands.items()
+    }
     peaks = {}
     try:
         for name, process in started.items():
             _, status, usage = _wait(process)
             peaks[name] = usage.ru_maxrss / 1024
             if status != 0:
-                raise RuntimeError(f"{name} ended with {status}; see {town.hub / 'runs' / RUN / 'state.json'}")
+                raise RuntimeError(
+                    f"{name} ended with {status}; see {town.hub / 'runs' / RUN / 'state.json'}"
+                )
     finally:
         for process in started.values():
             process.kill()

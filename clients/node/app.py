@@ -1,33 +1,24 @@
 """The Flower-facing shell of the node: one message in, one reply out.
 
-Knows Flower's messages and nothing of the phases themselves. Whatever goes wrong inside a
-phase becomes a reply with a stable code; the text of an exception that is not ours may
-hold a person's value, so it neither leaves the site nor reaches a log.
+Knows Flower's messages and nothing of the phases themselves.
 """
 
 from __future__ import annotations
 
-import logging
-import traceback
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from compliance.errors import ComplianceError
-from protocols.errors import MalformedMessageError, ProtocolError
-from protocols.phase import PhaseReply, PhaseRequest, failed, phase_of, refused
-
-Phase = Callable[[PhaseRequest], PhaseReply]
+from clients.node.answering import Phase, answer
+from protocols.errors import MalformedMessageError
+from protocols.phase import PhaseReply, PhaseRequest, phase_of, refused
 
 REQUEST = "request"
 REPLY = "reply"
 
 # The bundle must name a ClientApp. It is never run: the launcher calls `handle`.
 app = ClientApp()
-
-_log = logging.getLogger(__name__)
 
 
 def handle(message: Message, phase: Phase) -> Message:
@@ -74,21 +65,4 @@ def _answer(message: Message, phase: Phase) -> PhaseReply:
         request = read_request(message)
     except MalformedMessageError as error:
         return refused(error.code, str(error))
-    try:
-        return phase(request)
-    except (ProtocolError, ComplianceError) as error:
-        # Our own errors name field, rule and cure, and never a person's value.
-        _log.warning("phase %s failed: %s", request.phase, error.code)
-        return failed(error.code, str(error))
-    except Exception as error:  # noqa: BLE001  # the shell: whatever it is, the hub gets a reply
-        _log.error("phase %s failed: %s at %s", request.phase, *_whereabouts(error))
-        return failed(
-            "internal_error", "the phase failed at this partner; the node's log says where"
-        )
-
-
-def _whereabouts(error: Exception) -> tuple[str, str]:
-    """Name an exception's class and its place, without its text."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = (f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-3:])
-    return type(error).__name__, " > ".join(places)
+    return answer(request, phase)

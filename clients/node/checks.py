@@ -28,14 +28,46 @@ def examine(directory: Path) -> list[dict[str, Any]]:
     home = Home(directory)
     checks: list[tuple[str, Callable[[], bool], str]] = [
         ("Python is 3.11 to 3.13", _python, "install Lianfang with Python 3.11, 3.12 or 3.13"),
-        ("node.json holds together", lambda: bool(home.config()), "run `lianfang node init` or correct the file"),
-        ("policy.json holds together", lambda: bool(home.policy()), "correct the file, or make a new one"),
-        ("keys are readable and closed to others", lambda: bool(load_keys(home.keys)), "restore keys/ or chmod 600 its files"),
-        ("the certificate lasts two weeks", lambda: _lasts(home), "ask the hub's operator for a new welcome"),
-        ("the table keeps its contract", lambda: _table(home), "run `lianfang node map` and correct what it names"),
-        ("the hub's link answers", lambda: _reaches(home.config().link), "check the address in node.json and the network"),
-        ("the hub's Flower door answers", lambda: _reaches(home.config().flower), "check that the hub is being served"),
-        ("one gibibyte of disk is free", lambda: _space(directory), "free some space or move the directory"),
+        (
+            "node.json holds together",
+            lambda: bool(home.config()),
+            "run `lianfang node init` or correct the file",
+        ),
+        (
+            "policy.json holds together",
+            lambda: bool(home.policy()),
+            "correct the file, or make a new one",
+        ),
+        (
+            "keys are readable and closed to others",
+            lambda: bool(load_keys(home.keys)),
+            "restore keys/ or chmod 600 its files",
+        ),
+        (
+            "the certificate lasts two weeks",
+            lambda: _lasts(home),
+            "ask the hub's operator for a new welcome",
+        ),
+        (
+            "the table keeps its contract",
+            lambda: _table(home),
+            "run `lianfang node map` and correct what it names",
+        ),
+        (
+            "the hub's link answers",
+            lambda: _reaches(home.config().link),
+            "check the address in node.json and the network",
+        ),
+        (
+            "the hub's Flower door answers",
+            lambda: _reaches(home.config().flower),
+            "check that the hub is being served",
+        ),
+        (
+            "one gibibyte of disk is free",
+            lambda: _space(directory),
+            "free some space or move the directory",
+        ),
     ]
     return [{"check": name, "ok": _holds(check), "cure": cure} for name, check, cure in checks]
 
@@ -58,7 +90,9 @@ def _lasts(home: Home) -> bool:
 
 def _table(home: Home) -> bool:
     config = home.config()
-    return load_table(config.table, home.contract(), held_out_column=config.held_out_column).rows > 0
+    return (
+        load_table(config.table, home.contract(), held_out_column=config.held_out_column).rows > 0
+    )
 
 
 def _reaches(address: str) -> bool:

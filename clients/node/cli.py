@@ -24,13 +24,17 @@ def init(
     name: Annotated[str, typer.Option(help="This partner's name: a-z, 0-9 and -.")],
     table: Annotated[Path, typer.Option(help="The table, .parquet or .csv.")],
     contract: Annotated[Path, typer.Option(help="The feature contract, JSON.")],
-    held_out_column: Annotated[str | None, typer.Option(help="A 0/1 column that fixes the held-out people.")] = None,
+    held_out_column: Annotated[
+        str | None, typer.Option(help="A 0/1 column that fixes the held-out people.")
+    ] = None,
     output: Formatted = Format.TEXT,
 ) -> None:
     """Make keys here and write the request to join a hub."""
     from clients.node.joining import make_node  # noqa: PLC0415
 
-    request = make_node(directory, name=name, table=table, contract=contract, held_out_column=held_out_column)
+    request = make_node(
+        directory, name=name, table=table, contract=contract, held_out_column=held_out_column
+    )
     say(
         output,
         {"name": name, "request": str(request)},
@@ -62,14 +66,21 @@ def join(
 def trust(
     directory: Directory,
     partner: Annotated[str, typer.Argument(help="The other partner's name.")],
-    identity: Annotated[str, typer.Argument(help="Its identity key, 64 hexadecimal digits, heard from itself.")],
+    identity: Annotated[
+        str, typer.Argument(help="Its identity key, 64 hexadecimal digits, heard from itself.")
+    ],
     output: Formatted = Format.TEXT,
 ) -> None:
     """Pin another partner's identity key; a run with any other key is refused."""
     from clients.node.joining import pin_peer  # noqa: PLC0415
 
     pin_peer(directory, partner, identity)
-    say(output, {"partner": partner}, f"Pinned the key of {partner}.", f"lianfang node start {directory}")
+    say(
+        output,
+        {"partner": partner},
+        f"Pinned the key of {partner}.",
+        f"lianfang node start {directory}",
+    )
 
 
 @app.command()
@@ -91,8 +102,15 @@ def inbox(directory: Directory, output: Formatted = Format.TEXT) -> None:
     from clients.node.deciding import pending  # noqa: PLC0415
 
     found = pending(directory)
-    lines = [f"{item['run']}: {item['state']}; {item['summary']}" for item in found] or ["No run waits for a decision."]
-    say(output, {"runs": found}, "\n".join(lines), f"lianfang node approve {directory} RUN, or refuse with --reason")
+    lines = [f"{item['run']}: {item['state']}; {item['summary']}" for item in found] or [
+        "No run waits for a decision."
+    ]
+    say(
+        output,
+        {"runs": found},
+        "\n".join(lines),
+        f"lianfang node approve {directory} RUN, or refuse with --reason",
+    )
 
 
 @app.command()
@@ -101,21 +119,33 @@ def approve(directory: Directory, run: RunName, output: Formatted = Format.TEXT)
     from clients.node.deciding import decide  # noqa: PLC0415
 
     decide(directory, run, accept=True, reason="")
-    say(output, {"run": run, "accepted": True}, f"Accepted {run}.", f"lianfang node sent {directory} {run}")
+    say(
+        output,
+        {"run": run, "accepted": True},
+        f"Accepted {run}.",
+        f"lianfang node sent {directory} {run}",
+    )
 
 
 @app.command()
 def refuse(
     directory: Directory,
     run: RunName,
-    reason: Annotated[str, typer.Option(help="One sentence that the hub and the partners will read.")],
+    reason: Annotated[
+        str, typer.Option(help="One sentence that the hub and the partners will read.")
+    ],
     output: Formatted = Format.TEXT,
 ) -> None:
     """Refuse a run that waits here, with a reason."""
     from clients.node.deciding import decide  # noqa: PLC0415
 
     decide(directory, run, accept=False, reason=reason)
-    say(output, {"run": run, "accepted": False}, f"Refused {run}.", f"lianfang node inbox {directory}")
+    say(
+        output,
+        {"run": run, "accepted": False},
+        f"Refused {run}.",
+        f"lianfang node inbox {directory}",
+    )
 
 
 @app.command()
@@ -135,10 +165,13 @@ def doctor(directory: Directory, output: Formatted = Format.TEXT) -> None:
     findings = examine(directory)
     good = all(finding["ok"] for finding in findings)
     lines = [
-        f"{'PASS' if finding['ok'] else 'FAIL'}  {finding['check']}" + ("" if finding["ok"] else f": {finding['cure']}")
+        f"{'PASS' if finding['ok'] else 'FAIL'}  {finding['check']}"
+        + ("" if finding["ok"] else f": {finding['cure']}")
         for finding in findings
     ]
-    following = f"lianfang node start {directory}" if good else "mend what failed, then run this again"
+    following = (
+        f"lianfang node start {directory}" if good else "mend what failed, then run this again"
+    )
     say(output, {"ok": good, "checks": findings}, "\n".join(lines), following)
     if not good:
         raise typer.Exit(EXIT_CONFIG)
@@ -150,5 +183,7 @@ def _sent_text(found: dict[str, Any]) -> str:
         for recipient, size in recipients.items():
             sealed = "in the clear to the hub" if recipient == "hub" else f"sealed for {recipient}"
             lines.append(f"  {phase:<14} {size:>12,} bytes  {sealed}")
-    lines.append(f"  {len(found['releases'])} releases, epsilon {found['epsilon']:.4f} at delta {found['delta']:g}")
+    lines.append(
+        f"  {len(found['releases'])} releases, epsilon {found['epsilon']:.4f} at delta {found['delta']:g}"
+    )
     return "\n".join(lines)

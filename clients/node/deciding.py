@@ -55,7 +55,11 @@ def account(directory: Path, run: str) -> dict[str, Any]:
     record = load_json(folder / "record.json") if ended else {}
     releases = record.get("releases", [])
     events = tuple(event_from_fields(release["event"]) for release in releases)
-    spent = epsilon(Composed(events), delta=plan.delta, neighbours=Neighbours.ZERO_OUT_ONE_PERSON) if events else 0.0
+    spent = (
+        epsilon(Composed(events), delta=plan.delta, neighbours=Neighbours.ZERO_OUT_ONE_PERSON)
+        if events
+        else 0.0
+    )
     sent = folder / "sent.json"
     return {
         "run": run,
@@ -75,5 +79,7 @@ def _summary(item: dict[str, Any]) -> dict[str, Any]:
     if decision is not None:
         state = "accepted" if decision["accept"] else "refused"
     partners = ", ".join(partner["name"] for partner in plan["partners"])
-    summary = f"{partners}; epsilon {plan['epsilon']:g}, {plan['steps']} steps, purpose {plan['purpose']}"
+    summary = (
+        f"{partners}; epsilon {plan['epsilon']:g}, {plan['steps']} steps, purpose {plan['purpose']}"
+    )
     return {"run": item["run"], "state": state, "summary": summary, "plan_hash": item["plan_hash"]}

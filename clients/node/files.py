@@ -38,7 +38,9 @@ def store_bytes(path: Path, data: bytes) -> None:
 
 def store_json(path: Path, value: Any) -> None:
     """Replace a JSON file atomically and durably."""
-    store_bytes(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+    store_bytes(
+        path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    )
 
 
 def load_json(path: Path) -> Any:

@@ -114,7 +114,9 @@ class Home:
         try:
             return Contract.parse(load_json(self.config().contract))
         except (OSError, ValueError, UnsupportedParameterError, MalformedMessageError) as error:
-            raise ConfigError(f"contract: {error}; correct the file that node.json names") from error
+            raise ConfigError(
+                f"contract: {error}; correct the file that node.json names"
+            ) from error
 
     def _read(self, name: str) -> dict[str, Any]:
         try:

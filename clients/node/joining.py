@@ -36,7 +36,9 @@ DEFAULT_POLICY: dict[str, Any] = {
 }
 
 
-def make_node(directory: Path, *, name: str, table: Path, contract: Path, held_out_column: str | None) -> Path:
+def make_node(
+    directory: Path, *, name: str, table: Path, contract: Path, held_out_column: str | None
+) -> Path:
     """Make a node's directory and keys, and write its join request; returns its path.
 
     Raises:
@@ -103,7 +105,9 @@ def pin_peer(directory: Path, name: str, identity: str) -> None:
         raise ConfigError("identity: needs 64 hexadecimal digits; ask the partner to read it out")
     peers = Home(directory).config().peers
     if peers.get(name, identity) != identity:
-        raise ConfigError(f"identity: another key is pinned for {name}; remove it from node.json by hand first")
+        raise ConfigError(
+            f"identity: another key is pinned for {name}; remove it from node.json by hand first"
+        )
     _change(directory, {"peers": peers | {name: identity}})
 
 

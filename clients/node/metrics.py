@@ -40,12 +40,15 @@ class Metrics:
         for name in ("auc_interval", "ap_interval"):
             value[name] = [round(end, _DECIMALS) for end in value[name]]
         value["calibration"] = [
-            [round(mean, _DECIMALS), round(rate, _DECIMALS), count] for mean, rate, count in self.calibration
+            [round(mean, _DECIMALS), round(rate, _DECIMALS), count]
+            for mean, rate, count in self.calibration
         ]
         return value
 
 
-def measure(labels: NDArray[np.float64], scores: NDArray[np.float64], *, seed: int) -> Metrics | None:
+def measure(
+    labels: NDArray[np.float64], scores: NDArray[np.float64], *, seed: int
+) -> Metrics | None:
     """Measure probabilities against labels; None where one class is absent.
 
     Shapes:
@@ -90,7 +93,9 @@ def _placements(values: NDArray[np.float64], others: NDArray[np.float64]) -> NDA
     return result
 
 
-def _ap_interval(labels: NDArray[np.float64], scores: NDArray[np.float64], seed: int) -> tuple[float, float]:
+def _ap_interval(
+    labels: NDArray[np.float64], scores: NDArray[np.float64], seed: int
+) -> tuple[float, float]:
     """Return the percentile interval over stratified resamples."""
     generator = np.random.default_rng(seed)
     positive, negative = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
@@ -102,9 +107,13 @@ def _ap_interval(labels: NDArray[np.float64], scores: NDArray[np.float64], seed:
     return float(low), float(high)
 
 
-def _calibration(labels: NDArray[np.float64], scores: NDArray[np.float64]) -> tuple[tuple[float, float, int], ...]:
+def _calibration(
+    labels: NDArray[np.float64], scores: NDArray[np.float64]
+) -> tuple[tuple[float, float, int], ...]:
     """Return (mean score, rate, rows) of ten groups of equal size, by score."""
     groups = np.array_split(np.argsort(scores, kind="stable"), _BINS)
     return tuple(
-        (float(scores[group].mean()), float(labels[group].mean()), len(group)) for group in groups if len(group)
+        (float(scores[group].mean()), float(labels[group].mean()), len(group))
+        for group in groups
+        if len(group)
     )

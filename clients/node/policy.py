@@ -52,7 +52,9 @@ class Policy:
             UnsupportedParameterError: names the field, the rule and the cure.
         """
         if set(value) != _FIELDS:
-            raise UnsupportedParameterError(f"needs exactly the fields {', '.join(sorted(_FIELDS))}")
+            raise UnsupportedParameterError(
+                f"needs exactly the fields {', '.join(sorted(_FIELDS))}"
+            )
         for name in ("max_epsilon", "max_delta", "cap_epsilon", "max_steps", "min_rows"):
             number = value[name]
             if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0:
@@ -73,7 +75,9 @@ class Policy:
             decide=value["decide"],
         )
 
-    def objection(self, plan: TrainingPlan, *, ours: str, peers: Mapping[str, str], contract: Contract) -> tuple[str, str] | None:
+    def objection(
+        self, plan: TrainingPlan, *, ours: str, peers: Mapping[str, str], contract: Contract
+    ) -> tuple[str, str] | None:
         """Return the code and reason of the first rule that a plan breaks, or None.
 
         Args:
@@ -85,25 +89,37 @@ class Policy:
         if plan.purpose not in self.purposes:
             return "purpose", "the purpose is not among those that this partner allows"
         if plan.epsilon > self.max_epsilon:
-            return "epsilon", f"epsilon {plan.epsilon:g} is over this partner's {self.max_epsilon:g} a run"
+            return (
+                "epsilon",
+                f"epsilon {plan.epsilon:g} is over this partner's {self.max_epsilon:g} a run",
+            )
         if plan.delta > self.max_delta:
             return "delta", f"delta {plan.delta:g} is over this partner's {self.max_delta:g}"
         if plan.steps > self.max_steps:
             return "steps", f"{plan.steps} steps are over this partner's {self.max_steps}"
         if plan.min_rows < self.min_rows:
-            return "min_rows", f"at least {self.min_rows} rows must be asked for, the plan asks {plan.min_rows}"
+            return (
+                "min_rows",
+                f"at least {self.min_rows} rows must be asked for, the plan asks {plan.min_rows}",
+            )
         if plan.membership not in self.membership:
             return "membership", f"membership {plan.membership} is not allowed here"
         if HUB in plan.compute and not self.hub_computes:
             return "hub_computes", "this partner does not let the hub compute"
         foreign = set(partner.columns) - known
         if foreign:
-            return "columns", f"{len(foreign)} columns are not in this partner's contract ({min(foreign)})"
+            return (
+                "columns",
+                f"{len(foreign)} columns are not in this partner's contract ({min(foreign)})",
+            )
         closed = set() if self.columns is None else set(partner.columns) - self.columns
         if closed:
             return "columns", f"{len(closed)} columns may not be used ({min(closed)})"
         if (ours == plan.label_holder) != (contract.label is not None):
-            return "label", "the plan and this partner's contract disagree about who holds the label"
+            return (
+                "label",
+                "the plan and this partner's contract disagree about who holds the label",
+            )
         for other in plan.partners:
             if other.name != ours and peers.get(other.name) != other.identity:
                 return "unknown_partner", f"{other.name} does not have the key that is pinned here"

@@ -31,7 +31,9 @@ _SETTINGS = {
 }
 
 
-def refine(table: Table, logits: Reals, labels: Reals, train: NDArray[np.bool_]) -> tuple[Reals, Reals]:
+def refine(
+    table: Table, logits: Reals, labels: Reals, train: NDArray[np.bool_]
+) -> tuple[Reals, Reals]:
     """Return probabilities of all rows with the joint score, and without it for comparison.
 
     Shapes:

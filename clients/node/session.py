@@ -1,12 +1,12 @@
 """One run at this node: its directory, its keys, and what has been agreed so far.
 
-    plan.json       the accepted plan, canonical bytes
-    ephemeral.key   X25519, made on acceptance, deleted when the run ends
-    announced.json  the other partners' verified ephemeral keys
-    attempts.json   the last attempt of every phase; never used twice, since the seals count on it
-    run.key         partners-only run key, deleted when the run ends
-    rows.npy, taken.npy, held_out.npy, features.npy, weights.npy   what the phases leave for one another
-    sent.json       bytes by phase and recipient; progress.json: how far a phase has come
+plan.json       the accepted plan, canonical bytes
+ephemeral.key   X25519, made on acceptance, deleted when the run ends
+announced.json  the other partners' verified ephemeral keys
+attempts.json   the last attempt of every phase; never used twice, since the seals count on it
+run.key         partners-only run key, deleted when the run ends
+rows.npy, taken.npy, held_out.npy, features.npy, weights.npy   what the phases leave for one another
+sent.json       bytes by phase and recipient; progress.json: how far a phase has come
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ class Session:
         }
 
     @contextmanager
-    def channel(self, request: PhaseRequest, charge: Callable[[str, DpEvent], None] | None = None) -> Iterator[Channel]:
+    def channel(
+        self, request: PhaseRequest, charge: Callable[[str, DpEvent], None] | None = None
+    ) -> Iterator[Channel]:
         """Open the link for one phase; what was sent is recorded however it ends."""
         config = self.home.config()
         link = Link(

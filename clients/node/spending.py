@@ -27,7 +27,7 @@ def open_ledger(home: Home, plan: TrainingPlan) -> Iterator[Ledger]:
     policy = home.policy()
     cap = Cap(policy.cap_epsilon, policy.max_delta)
     wanted = scopes(home, plan)
-    caps = {scope: cap for scope in (*wanted, *(scope.over_recipients for scope in wanted))}
+    caps = dict.fromkeys((*wanted, *(scope.over_recipients for scope in wanted)), cap)
     ledger = Ledger(home.ledger, caps)
     try:
         yield ledger

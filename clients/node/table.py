@@ -72,7 +72,9 @@ def load_table(path: Path, contract: Contract, *, held_out_column: str | None = 
     extra = [name for name in (contract.label, held_out_column) if name is not None]
     for name in needed + extra:
         if name not in frame.columns:
-            raise InvalidTableError(f"column {name}: the table does not have it; add it or correct the mapping")
+            raise InvalidTableError(
+                f"column {name}: the table does not have it; add it or correct the mapping"
+            )
     if frame.height == 0:
         raise InvalidTableError("table: it has no rows; check the export")
     columns = {column.name: _column(frame, column) for column in contract.columns}
@@ -97,10 +99,14 @@ def _read(path: Path) -> pl.DataFrame:
         raise InvalidTableError("table: there is no such file; correct the path") from error
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InvalidTableError("table: the file cannot be read; export it again") from error
-    raise InvalidTableError(f"table: a file ending in {path.suffix or 'nothing'}; give .parquet or .csv")
+    raise InvalidTableError(
+        f"table: a file ending in {path.suffix or 'nothing'}; give .parquet or .csv"
+    )
 
 
-def _column(frame: pl.DataFrame, column: Numeric | Category) -> NDArray[np.float64] | NDArray[np.int64]:
+def _column(
+    frame: pl.DataFrame, column: Numeric | Category
+) -> NDArray[np.float64] | NDArray[np.int64]:
     if isinstance(column, Numeric):
         values = _numbers(frame, column.name)
         check_numeric(column, values)
@@ -124,5 +130,7 @@ def _numbers(frame: pl.DataFrame, name: str) -> NDArray[np.float64]:
         numbers = series.cast(pl.Float64, strict=False)
         wrong = (numbers.is_null() & ~series.is_null()).sum()
     if wrong:
-        raise InvalidTableError(f"column {name}: {wrong} rows where the value is not a number; correct the export")
+        raise InvalidTableError(
+            f"column {name}: {wrong} rows where the value is not a number; correct the export"
+        )
     return numbers.fill_null(np.nan).to_numpy().astype(np.float64)

@@ -1,7 +1,7 @@
 """Read a partner's column of identifiers: what can be aligned, and what stands in the way.
 
 Defects are told by count and row number, never by value: the report is shown to operators
-and kept. Rows count from 0, as in the table that was read.
+and kept. The report's rows count from 0, as arrays do; its text counts from 1, as people do.
 """
 
 from __future__ import annotations
@@ -117,6 +117,6 @@ def _canonical(kind: IdentifierKind, value: object) -> bytes:
 
 
 def _listed(what: str, rows: tuple[int, ...]) -> str:
-    shown = ", ".join(map(str, rows[:SHOWN_ROWS]))
-    more = ", ..." if len(rows) > SHOWN_ROWS else ""
-    return f"{len(rows)} {what} (row {shown}{more})"
+    shown = ", ".join(str(row + 1) for row in rows[:SHOWN_ROWS])
+    more = " and others" if len(rows) > SHOWN_ROWS else ""
+    return f"{len(rows)} {what} (rows {shown}{more})"

@@ -16,7 +16,8 @@ the set-up with the names; it is repeated under a new session, and nothing of it
 
 A refresh deals polynomials that are zero at zero: the shares change, the key does not,
 and a thief needs t shares of one generation. The links between holders must be
-authenticated and, for step 3, confidential. Old shares must be destroyed.
+authenticated and, for step 3, confidential. Old shares must be destroyed, but only once
+all holders have signed the new record: one that failed in step 4 still has its old share.
 
 Source:
     Pedersen 1991 (joint Feldman sharing); Gennaro, Jarecki, Krawczyk, Rabin 2007 for the

@@ -99,7 +99,7 @@ def small_sum(group: Group, weights: Sequence[int], batches: Sequence[bytes]) ->
     this costs more additions than plain multiplication would, it multiplies.
     """
     bits = max(weight.bit_length() for weight in map(abs, weights))
-    additions = bits - 1 + sum(abs(weight).bit_count() for weight in weights)
+    additions = bits - 2 + sum(abs(weight).bit_count() for weight in weights)
     # One scalar multiplication takes as long as three additions on the reference backend.
     if additions > 4 * len(weights) - 1:
         return _full_sum(group, weights, batches)
@@ -108,9 +108,16 @@ def small_sum(group: Group, weights: Sequence[int], batches: Sequence[bytes]) ->
         total = group.add(total, total)
         for weight, batch in zip(weights, batches, strict=True):
             if abs(weight) >> bit & 1:
-                total = total or IDENTITY * (len(batch) // ELEMENT_SIZE)
-                total = group.add(total, batch) if weight > 0 else group.subtract(total, batch)
+                total = _plus(group, total, batch) if weight > 0 else _minus(group, total, batch)
     return total
+
+
+def _plus(group: Group, total: bytes, batch: bytes) -> bytes:
+    return group.add(total, batch) if total else batch
+
+
+def _minus(group: Group, total: bytes, batch: bytes) -> bytes:
+    return group.subtract(total or IDENTITY * (len(batch) // ELEMENT_SIZE), batch)
 
 
 def _full_sum(group: Group, weights: Sequence[int], batches: Sequence[bytes]) -> bytes:

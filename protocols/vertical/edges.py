@@ -57,7 +57,9 @@ def histogram(column: Numeric, values: Reals) -> NDArray[np.int64]:
     """
     axis, grid = Axis.of(column), fine_grid(column)
     present = values[~np.isnan(values)]
-    counts: NDArray[np.int64] = np.bincount(nearest(axis.stretch(present), grid), minlength=len(grid))
+    counts: NDArray[np.int64] = np.bincount(
+        nearest(axis.stretch(present), grid), minlength=len(grid)
+    )
     return counts
 
 

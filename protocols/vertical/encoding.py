@@ -198,7 +198,9 @@ def _noised_sum(
     return total / scale, noise
 
 
-def _centred(codes: tuple[ColumnCode, ...], means: Reals, deviation: float, *, centring: bool) -> Encoder:
+def _centred(
+    codes: tuple[ColumnCode, ...], means: Reals, deviation: float, *, centring: bool
+) -> Encoder:
     """Derive bound and spread from the means alone: post-processing of a noised release.
 
     Coordinates are joined with weight 1/sqrt(columns) and sum to that weight per column,
@@ -215,7 +217,10 @@ def _centred(codes: tuple[ColumnCode, ...], means: Reals, deviation: float, *, c
 
 def _joined(codes: tuple[ColumnCode, ...], columns: Columns, part: slice) -> Reals:
     weight = 1 / math.sqrt(len(codes))
-    return np.concatenate([code.encode(columns[code.column.name][part]) for code in codes], axis=1) * weight
+    return (
+        np.concatenate([code.encode(columns[code.column.name][part]) for code in codes], axis=1)
+        * weight
+    )
 
 
 def noise_multiplier_of_share(plan: TrainingPlan, share: float) -> float:

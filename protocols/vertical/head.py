@@ -22,14 +22,16 @@ Source:
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
+from protocols.codec import canonical_json
 from protocols.dp.events import Gaussian
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.program import Charge, Checkpoint, Program, Progress
@@ -110,11 +112,12 @@ class Terms:
             raise UnsupportedParameterError(
                 "blocks, rows, steps, noise multiplier: must be more than 0; correct the plan"
             )
+        if self.base is not None and not self.base.trained > 0:
+            raise UnsupportedParameterError("trained rows: must be more than 0; check the counts")
         if self.feature_bits < MIN_FEATURE_BITS:
             raise UnsupportedParameterError(
                 f"rows: {self.rows} leave too few bits; sample the population"
             )
-
         # A gradient is below 2^61; noise beyond that would wrap and drown it unseen.
         if not self.noise_multiplier * self.sensitivity < MAX_DEVIATION:
             raise UnsupportedParameterError(
@@ -129,6 +132,17 @@ class Terms:
         return Response.fitted(
             degree=self.degree, bound=sum(block.logit_bound for block in self.blocks)
         )
+
+    @property
+    def digest(self) -> bytes:
+        """Return the SHA-256 of what must be the same everywhere, to the last bit.
+
+        The noise multiplier is left out: each party adds what it computed itself.
+        """
+        fields = asdict(self)
+        del fields["noise_multiplier"]
+        fields["coefficients"] = self.response.coefficients
+        return hashlib.sha256(b"lianfang head terms v1\x00" + canonical_json(fields)).digest()
 
     def clip(self, block: Block) -> tuple[float, float]:
         """Return an owner's part of the public bound on the logit."""
@@ -213,7 +227,7 @@ def train(
     outcome = check_outcome(inputs, terms) if trio.name(0) == terms.label_holder else (None, None)
     kept = resume or {}
     yield from trio.connect()
-    start = yield from common_step(trio, kept)
+    start = yield from common_step(trio, terms.digest, kept)
     descent = None
     if block is not None:
         descent = Descent(

@@ -258,11 +258,12 @@ def _check_shares(plan: TrainingPlan) -> None:
         raise UnsupportedParameterError(
             "norm: somebody has columns, and the squares sum to at most 1; correct the plan"
         )
-    encoders = [partner.encoder for partner in owners]
+    encoders = [partner.encoder for partner in plan.partners]
     taken = sum(encoder.edge_share + encoder.mean_share for encoder in encoders)
-    if not 0 < plan.count_share or not taken + plan.count_share < 1:
+    if not plan.count_share > 0 or not taken + plan.count_share < 1:
         raise UnsupportedParameterError(
-            "encoder shares: all together must leave budget for the steps; correct the plan"
+            "count_share, encoder shares: together they must leave budget for the steps; "
+            "correct the plan"
         )
 
 

@@ -58,7 +58,9 @@ class Response:
             reach: largest |s(z) - rate|, greater than 0.
         """
         if not MIN_RATE <= rate <= 1 - MIN_RATE:
-            raise UnsupportedParameterError("base rate: must be in [0.001, 0.999]; check the labels")
+            raise UnsupportedParameterError(
+                "base rate: must be in [0.001, 0.999]; check the labels"
+            )
         if not 0 < reach <= 1:
             raise UnsupportedParameterError("reach: must be in (0, 1]; correct the plan")
         slope = rate * (1 - rate)

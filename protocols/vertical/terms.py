@@ -21,9 +21,7 @@ from protocols.vertical.head import Block, Terms
 from protocols.vertical.plan import TrainingPlan
 
 
-def terms_of(
-    plan: TrainingPlan, rows: int, widths: Mapping[str, int], counts: Counts
-) -> Terms:
+def terms_of(plan: TrainingPlan, rows: int, widths: Mapping[str, int], counts: Counts) -> Terms:
     """Return the terms of the head.
 
     Args:

@@ -55,7 +55,9 @@ class Service:
 
     Args:
         hub: name of the hub, the trust domain of all certificates.
-        on_control: answers control requests that the relay does not know itself.
+        on_control: answers control requests that the relay does not know itself; it runs
+            in a thread of the server, and `stop` waits for it. It may refuse by raising
+            a `ProtocolError` or a `TransportError`, whose text the caller is given.
         max_streams: streams at a time; further ones are refused and may be tried again.
     """
 

@@ -73,7 +73,8 @@ def propose(choices: Choices, partners: Mapping[str, Mapping[str, Any]]) -> Trai
     if total == 0:
         raise UnsupportedParameterError("columns: nobody but the label holder brings any")
     built = tuple(
-        _partner(name, partners[name], taking[name], roots[name] / total) for name in sorted(partners)
+        _partner(name, partners[name], taking[name], roots[name] / total)
+        for name in sorted(partners)
     )
     return TrainingPlan(
         run=choices.run,
@@ -136,7 +137,9 @@ def _columns(choices: Choices, name: str, partner: Mapping[str, Any]) -> tuple[s
     return tuple(column.name for column in narrowed.columns)
 
 
-def _partner(name: str, partner: Mapping[str, Any], columns: tuple[str, ...], share: float) -> Partner:
+def _partner(
+    name: str, partner: Mapping[str, Any], columns: tuple[str, ...], share: float
+) -> Partner:
     return Partner(
         name=name,
         identity=partner["identity"],

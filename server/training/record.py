@@ -46,7 +46,11 @@ def build_record(
             "flwr": version("flwr"),
             "python": sys.version.split()[0],
         },
-        "data": {"alignment": dict(alignment), "encoded_columns": dict(sizes.get("widths", {})), "noised_counts": dict(sizes.get("counts", {}))},
+        "data": {
+            "alignment": dict(alignment),
+            "encoded_columns": dict(sizes.get("widths", {})),
+            "noised_counts": dict(sizes.get("counts", {})),
+        },
         "privacy": {
             "neighbours": Neighbours.ZERO_OUT_ONE_PERSON.value,
             "epsilon_planned": plan.epsilon,

@@ -42,6 +42,7 @@ def value_of(kind: str, text: str) -> str:
         ("line_id", "＠Shop", "@shop"),
         ("email", "Wang.Ming+a@Example.COM.tw ", "wang.ming+a@example.com.tw"),
         ("email", "a@例子.tw", "a@xn--fsqu00a.tw"),
+        ("opaque", " Case-０7 ", "Case-07"),
     ],
 )
 def test_spellings_meet_in_one_form(kind, text, normal):
@@ -72,6 +73,9 @@ def test_spellings_meet_in_one_form(kind, text, normal):
         ("line_id", "名字"),
         ("line_id", "a" * 21),
         ("email", "no-at.example.com"),
+        ("opaque", "  "),
+        ("opaque", "a\nb"),
+        ("opaque", "a" * 321),
         ("email", "a..b@example.com"),
         ("email", "a b@example.com"),
         ("email", "名@example.com"),

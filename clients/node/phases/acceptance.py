@@ -59,7 +59,9 @@ def _budget_objection(home: Home, plan: TrainingPlan) -> tuple[str, str] | None:
     """Refuse before anything is reserved if this run would carry a cohort over its cap."""
     event = run_event(plan, home.config().name)
     with open_ledger(home, plan) as ledger:
-        over = [forecast for forecast in ledger.preview(scopes(home, plan), event) if not forecast.fits]
+        over = [
+            forecast for forecast in ledger.preview(scopes(home, plan), event) if not forecast.fits
+        ]
     if not over:
         return None
     first = over[0]

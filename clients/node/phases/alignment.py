@@ -50,7 +50,9 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
         outputs = KeyedHashSource.of_run(run_key).evaluate(column.identifiers)
         names = pseudonyms(run_key, outputs)
         chosen = sample(run_key, names, session.plan.sample_fraction)
-        rows = channel.run(align_rows(names[chosen], membership=Membership(session.plan.membership)))
+        rows = channel.run(
+            align_rows(names[chosen], membership=Membership(session.plan.membership))
+        )
     taken = column.rows[chosen]
     hidden = held_out(run_key, names[chosen], session.plan.held_out_fraction)
     if table.held_out is not None:
@@ -62,7 +64,10 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
             {
                 "rows": len(taken),
                 "total": rows.total,
-                "dropped": {"malformed": len(report.malformed), "duplicates": len(report.duplicates)},
+                "dropped": {
+                    "malformed": len(report.malformed),
+                    "duplicates": len(report.duplicates),
+                },
             }
         )
     )
@@ -80,14 +85,20 @@ def _verified(plan: TrainingPlan, ours: str, request: PhaseRequest) -> dict[str,
         if partner.name == ours:
             continue
         if partner.name not in found:
-            raise InvalidProofError(f"announcement of {partner.name}: missing; ask for the plan again")
+            raise InvalidProofError(
+                f"announcement of {partner.name}: missing; ask for the plan again"
+            )
         identity = Ed25519PublicKey.from_public_bytes(bytes.fromhex(partner.identity))
-        public = verify_announcement(identity, plan.run, plan.digest, partner.name, found[partner.name])
+        public = verify_announcement(
+            identity, plan.run, plan.digest, partner.name, found[partner.name]
+        )
         verified[partner.name] = public.hex()
     return verified
 
 
-def _keep(session: Session, run_key: bytes, rows: RowMap, taken: np.ndarray, hidden: np.ndarray) -> None:  # type: ignore[type-arg]  # integers and flags
+def _keep(
+    session: Session, run_key: bytes, rows: RowMap, taken: np.ndarray, hidden: np.ndarray
+) -> None:  # type: ignore[type-arg]  # integers and flags
     directory = session.directory
     store_bytes(directory / "run.key", run_key)
     store_array(directory / "rows.npy", rows.rows)

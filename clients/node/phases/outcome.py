@@ -1,8 +1,8 @@
 """Phases validate and score: the joint scores, opened to the label holder alone.
 
-    validate   the held-out customers' scores are opened; the head is measured on them
-    score      every customer's score is opened; the label holder refines it with its own
-               columns, measures again on the held-out customers, and keeps the result
+validate   the held-out customers' scores are opened; the head is measured on them
+score      every customer's score is opened; the label holder refines it with its own
+           columns, measures again on the held-out customers, and keeps the result
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def _open(session: Session, request: PhaseRequest, *, scoring: bool) -> NDArray[
     trio = Trio(names=(names[0], names[1], names[2]), ours=session.ours, random=os.urandom)
     with session.channel(request) as channel:
         opened = channel.run(
-            joint_logits(trio=trio, terms=terms, own=own, mask=mask, resolution_bits=plan.resolution_bits)
+            joint_logits(
+                trio=trio, terms=terms, own=own, mask=mask, resolution_bits=plan.resolution_bits
+            )
         )
     if opened is None:
         return None
@@ -87,7 +89,11 @@ def _open(session: Session, request: PhaseRequest, *, scoring: bool) -> NDArray[
 
 
 def _refined(
-    home: Home, session: Session, logits: NDArray[np.float64], labels: NDArray[np.float64], held: NDArray[np.bool_]
+    home: Home,
+    session: Session,
+    logits: NDArray[np.float64],
+    labels: NDArray[np.float64],
+    held: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     config = home.config()
     table = load_table(config.table, home.contract(), held_out_column=config.held_out_column)

@@ -40,8 +40,8 @@ def test_refusal_names_rows_and_no_value():
         read_identifiers(COLUMN, KIND, column="customer")
     text = str(caught.value)
     assert "'customer'" in text
-    assert "3 malformed (row 1, 3, 4)" in text
-    assert "1 duplicate (row 2)" in text
+    assert "3 malformed (rows 2, 4, 5)" in text
+    assert "1 duplicate (rows 3)" in text
     assert not any(str(value) in text for value in COLUMN if value is not None)
     assert not any(str(value) in repr(read_identifiers(GOOD, KIND)) for value in GOOD)
 

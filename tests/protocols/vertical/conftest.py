@@ -10,7 +10,7 @@ import torch
 
 from protocols.program import Program, Receive, Watcher, run_together
 from protocols.vertical.descent import Schedule
-from protocols.vertical.head import Block, Head, Inputs, Terms, train
+from protocols.vertical.head import Base, Block, Head, Inputs, Terms, train
 from protocols.vertical.response import Sampler
 from protocols.vertical.shares import Trio
 
@@ -78,6 +78,7 @@ def make_case(
     logit_bound: float = 2.0,
     noise_multiplier: float = 1.0,
     schedule: Schedule = GENTLE,
+    base: Base | None = None,
 ) -> Case:
     """Make a random table: rows of any length up to the norm, some absent, some not masked."""
     source = np.random.default_rng(seed)
@@ -100,6 +101,7 @@ def make_case(
         noise_multiplier=noise_multiplier,
         degree=degree,
         schedule=schedule,
+        base=base,
     )
     return Case(terms, inputs)
 

@@ -1,11 +1,13 @@
 import contextlib
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
+from protocols.vertical.conditioning import Conditioner
 from protocols.vertical.descent import Descent, Schedule
 
 GRADIENTS = st.lists(st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=3), max_size=8)
@@ -52,6 +54,23 @@ def test_restored_descent_goes_on_alike(before, after):
     assert torch.equal(restored.result(), whole.result())
 
 
+def test_conditioned_and_shrunk_descent_goes_on_alike():
+    schedule = Schedule(0.3, 0.8, 0.25, threshold=1.5)
+    conditioner = Conditioner.of([(0.0, 0.5), (float("nan"),)], np.array([0.1, 0.2, 0.3]))
+    options = {"conditioner": conditioner, "deviation": 0.5}
+    whole = Descent(schedule, 3, 12, **options)
+    part = Descent(schedule, 3, 12, **options)
+    for step in range(12):
+        gradient = torch.tensor([step, -1.0, 0.01], dtype=torch.float64)
+        whole.apply(gradient)
+        part.apply(gradient)
+        part = Descent(schedule, 3, 12, part.encode(), **options)
+    assert part.encode() == whole.encode()
+    # The cut of 1.5 standard deviations has drawn the small column to nothing.
+    assert whole.weights[2] == 0
+    assert whole.weights[0] != 0
+
+
 def test_checkpoint_is_whole_or_malformed():
     schedule = Schedule(0.3, 0.8, 0.0)
     data = descended(schedule, [[1.0, 2.0, 3.0]], 2).encode()
@@ -83,6 +102,9 @@ def test_any_bytes_are_a_checkpoint_or_malformed(data):
         ("averaging", (1.0, 0.5, 1.0)),
         ("averaging", (1.0, 0.5, -0.1)),
         ("averaging", (1.0, 0.5, float("nan"))),
+        ("threshold", (1.0, 0.5, 0.5, -1.0)),
+        ("threshold", (1.0, 0.5, 0.5, 100.0)),
+        ("threshold", (1.0, 0.5, 0.5, float("nan"))),
     ],
 )
 def test_schedule_out_of_range_is_refused(field, values):

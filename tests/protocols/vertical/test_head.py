@@ -1,5 +1,6 @@
 """Training on shares equals the same steps in float64, but for fixed point and noise."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +12,20 @@ from hypothesis import strategies as st
 from protocols.errors import UnsupportedParameterError
 from protocols.program import Progress, run_together
 from protocols.vertical.descent import Descent, Schedule
-from protocols.vertical.head import Block, Inputs, joint_logits, partial_logit, quantize
+from protocols.vertical.head import (
+    Base,
+    Block,
+    Inputs,
+    Terms,
+    joint_logits,
+    partial_logit,
+    quantize,
+)
 from protocols.vertical.response import LOGIT_BITS, RESIDUAL_BITS
 
 NAMES = ("insurer", "telecom", "police")
 FLOAT32_ERROR = 1e-5
+PLAIN = Schedule(1.0, 0.0, 0.0)
 relaxed = settings(deadline=None, max_examples=40)
 
 
@@ -29,10 +39,10 @@ def in_the_clear(case, *, clipped: bool = True):
         logit = torch.zeros(terms.rows, dtype=torch.float64)
         for block in terms.blocks:
             own = descents[block.owner].weights @ tables[block.owner]
-            logit += own.clamp(-block.logit_bound, block.logit_bound) if clipped else own
+            logit += own.clamp(*terms.clip(block)) if clipped else own
         residual = outcome.mask * (terms.response.real(logit) - outcome.labels)
         for owner, descent in descents.items():
-            descent.apply(tables[owner] @ residual / terms.rows)
+            descent.apply(tables[owner] @ residual / terms.averaged_rows)
     return {owner: descent.result() for owner, descent in descents.items()}
 
 
@@ -43,7 +53,7 @@ def error_bound(terms) -> float:
     (the weights' distance, since rows have norm 1; one unit and one float32 rounding for
     each owner), one unit of the residual, and what cutting the features leaves out.
     """
-    points = torch.linspace(-1, 1, 1001) * terms.response.bound
+    points = torch.linspace(terms.response.low, terms.response.high, 1001)
     slope = float((terms.response.real(points).diff() / points.diff()).abs().max()) * 1.01
     width = sum(block.width for block in terms.blocks)
     cut = width**0.5 * 2.0**-terms.feature_bits
@@ -64,6 +74,7 @@ SHAPES = st.fixed_dictionaries(
         "label_holder": st.sampled_from(NAMES),
         "steps": st.integers(1, 5),
         "degree": st.sampled_from([1, 3]),
+        "base": st.sampled_from([None, None, Base(40, 0.02, 0.1), Base(31, 0.3, 0.8)]),
         "logit_bound": st.sampled_from([0.05, 0.7, 2.0, 5.0]),
         "schedule": st.sampled_from(
             [Schedule(1.0, 0.0, 0.0), Schedule(3.0, 0.8, 0.5), Schedule(0.2, 0.5, 0.0)]
@@ -109,11 +120,28 @@ def test_clipping_matters_and_happens(case, trained):
 
 def test_partial_logit_keeps_its_bound_in_fixed_point():
     for bound in (0.1, 0.3, 1.7, 4.0):
-        block = Block("telecom", 1, 1.0, bound)
         features = torch.tensor([[1.0, -1.0, 0.5]])
-        logit = partial_logit(features, torch.tensor([1e4], dtype=torch.float64), (-bound, bound))
+        weights = torch.tensor([1e4], dtype=torch.float64)
+        logit = partial_logit(features, weights, (-bound, bound / 2))
         words = torch.trunc(logit.to(torch.float64) * 2**LOGIT_BITS)
-        assert float(words.abs().max()) <= bound * 2**LOGIT_BITS
+        assert float(words.min()) >= -bound * 2**LOGIT_BITS
+        assert float(words.max()) <= bound / 2 * 2**LOGIT_BITS
+
+
+def test_clipped_parts_stay_inside_the_response():
+    # All owners at their ends together, in fixed point, are still within the bound.
+    for rate, reach in [(0.001, 1.0), (0.02, 0.1), (0.3, 0.07), (0.5, 0.5), (0.999, 1.0)]:
+        for owners in (1, 2, 3):
+            blocks = tuple(Block(name, 1, 0.5, 1.0) for name in NAMES[:owners])
+            terms = Terms(10, blocks, "insurer", 1, 1.0, 1, PLAIN, Base(10, rate, reach))
+            for sign, end in ((-1, terms.response.low), (1, terms.response.high)):
+                total = 0
+                for block in blocks:
+                    weights = torch.tensor([sign * 1e6], dtype=torch.float64)
+                    logit = partial_logit(torch.ones(1, 1), weights, terms.clip(block))
+                    total += int(torch.trunc(logit.to(torch.float64) * 2**LOGIT_BITS))
+                edge = math.ceil(abs(end) * 2**LOGIT_BITS)
+                assert edge - owners - 1 <= sign * total <= edge
 
 
 def test_masked_rows_count_for_nothing(case, trained):
@@ -154,6 +182,9 @@ def test_table_is_shared_in_frames(case, trained, monkeypatch):
     ("change", "message"),
     [
         ({"blocks": ()}, "blocks"),
+        ({"base": Base(10, 0.0, 0.1)}, "base rate"),
+        ({"base": Base(10, 0.1, 0.0)}, "reach"),
+        ({"base": Base(0, 0.1, 0.1)}, "trained"),
         ({"rows": 0}, "rows"),
         ({"steps": 0}, "steps"),
         ({"noise_multiplier": 0.0}, "noise multiplier"),

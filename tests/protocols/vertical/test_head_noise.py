@@ -14,10 +14,11 @@ from protocols.dp.discrete import sample_discrete_gaussian
 from protocols.dp.events import Gaussian
 from protocols.program import Charge, Checkpoint, Send
 from protocols.vertical.descent import Schedule
-from protocols.vertical.head import Inputs
-from protocols.vertical.response import LOGIT_BITS, Response
+from protocols.vertical.head import Base, Inputs
+from protocols.vertical.response import Response
 
 NAMES = ("insurer", "telecom", "police")
+Person = tuple[dict[str, torch.Tensor], dict[str, list[float]], list[int]]
 
 
 def recording(log):
@@ -131,20 +132,23 @@ def integer_gradients(made, trained, weights) -> list[int]:
 
     trained(made, resume=states, watch=watch)
     # Without momentum the velocity is the gradient; rows are a power of 2, so it is exact.
-    scale = made.terms.rows * 2.0**made.terms.gradient_bits
+    scale = made.terms.averaged_rows * 2.0**made.terms.gradient_bits
     found = np.concatenate([opened[name] for name in NAMES]) * scale
     assert (found == np.round(found)).all()
     return [int(value) for value in found]
 
 
-def moved(case, trained, features, weights, labels) -> Fraction:
+def moved(case, trained, person: Person, base: Base | None) -> Fraction:
     """Return the squared change of all gradients by zeroing out the person of row 0.
 
     The result is in units of the squared sensitivity.
     """
+    features, weights, labels = person
     names = dict.fromkeys(NAMES, len(weights["insurer"]))
-    made = case(widths=names, rows=4, steps=2, degree=3, logit_bound=1.3)
-    made.terms = replace(made.terms, schedule=Schedule(1.0, 0.0, 0.0))
+    degree = 3 if base is None else 1
+    plain = Schedule(1.0, 0.0, 0.0)
+    options = {"degree": degree, "logit_bound": 1.3, "schedule": plain, "base": base}
+    made = case(widths=names, rows=4, steps=2, **options)
     runs = []
     for present in (1, 0):
         for name in NAMES:
@@ -160,12 +164,13 @@ def moved(case, trained, features, weights, labels) -> Fraction:
 
 
 NORM = 3**-0.5
+BASES = (None, Base(4, 0.3, 0.2), Base(8, 0.01, 1.0))
 DIRECTIONS = st.lists(st.floats(-1, 1), min_size=2, max_size=2)
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.data())
-def test_one_person_moves_all_gradients_by_at_most_the_sensitivity(case, trained, data):
+@given(st.data(), st.sampled_from(BASES))
+def test_one_person_moves_all_gradients_by_at_most_the_sensitivity(case, trained, data, base):
     features, weights = {}, {}
     for name in NAMES:
         table = torch.tensor(
@@ -177,24 +182,25 @@ def test_one_person_moves_all_gradients_by_at_most_the_sensitivity(case, trained
         features[name] = table
         weights[name] = data.draw(st.lists(st.floats(-4, 4), min_size=2, max_size=2))
     labels = data.draw(st.lists(st.integers(0, 1), min_size=4, max_size=4))
-    assert moved(case, trained, features, weights, labels) <= 1
+    assert moved(case, trained, (features, weights, labels), base) <= 1
 
 
-def test_worst_person_reaches_the_sensitivity(case, trained):
+@pytest.mark.parametrize(("base", "label"), [(BASES[0], 0), (BASES[1], 1), (BASES[2], 0)])
+def test_worst_person_reaches_the_sensitivity(case, trained, base, label):
     # Rows of full length, the logit where s is farthest from the wrong label: the bound is
     # reached but for rounding, so that it neither lets too much through nor wastes noise.
-    bound = 3 * 1.3
-    response = Response.fitted(degree=3, bound=bound)
-    edge = round(bound * 2**LOGIT_BITS)
-    values = [sum(c * z**k for k, c in enumerate(response.coefficients)) for z in range(edge + 1)]
-    worst = max(range(edge + 1), key=values.__getitem__) / 2**LOGIT_BITS
+    response = Response.fitted(degree=3, bound=3 * 1.3)
+    if base is not None:
+        response = Response.linear(rate=base.rate, reach=base.reach)
+    logits = torch.linspace(response.low, response.high, 10_001, dtype=torch.float64)
+    worst = float(logits[(response.real(logits) - label).abs().argmax()])
     features = {name: torch.zeros(1, 4, dtype=torch.float64) for name in NAMES}
     weights = {}
     for name in NAMES:
         features[name][0, 0] = NORM
         weights[name] = [worst / 3 / NORM]
-    share = moved(case, trained, features, weights, [0, 1, 0, 1])
-    assert Fraction(999, 1000) < share <= 1
+    share = moved(case, trained, (features, weights, [label, 1, 0, 1]), base)
+    assert Fraction(998, 1000) < share <= 1
 
 
 def test_sensitivity_allows_for_rounded_norms(case):

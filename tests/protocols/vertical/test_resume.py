@@ -1,18 +1,26 @@
 """A training that was broken off goes on from the last step that all parties hold."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.errors import MalformedMessageError, OutOfTurnError
-from protocols.program import Charge, Checkpoint, Program, run_together
-from protocols.vertical.head import train
+from protocols.errors import (
+    MalformedMessageError,
+    OutOfTurnError,
+    UnsupportedParameterError,
+)
+from protocols.program import Charge, Checkpoint, Program, Send, run_together
+from protocols.vertical.descent import Schedule
+from protocols.vertical.head import Base, train
 from protocols.vertical.resume import common_step
+from protocols.vertical.shares import Trio
 
 NAMES = ("insurer", "telecom", "police")
+DIGEST = bytes(range(32))
 WIDTHS = {"insurer": 3, "police": 2}  # the telecom only computes
 
 
@@ -21,9 +29,14 @@ def silent(_, size):
 
 
 def agreed(play, held) -> int:
-    steps = play(lambda trio: common_step(trio, held[NAMES.index(trio.name(0))]))
+    steps = play(lambda trio: common_step(trio, DIGEST, held[NAMES.index(trio.name(0))]))
     assert len(set(steps.values())) == 1
     return steps["insurer"]
+
+
+def whole_agreement(trio: Trio) -> Program[int]:
+    yield from trio.connect()
+    return (yield from common_step(trio, DIGEST, [1, 2]))
 
 
 @pytest.mark.parametrize(
@@ -57,14 +70,57 @@ def test_common_step_is_the_largest_that_all_hold(play, held, step):
     ],
 )
 def test_malformed_steps_are_refused(trios, altered, told):
-    def whole(trio):
-        yield from trio.connect()
-        return (yield from common_step(trio, [1, 2]))
-
-    programs = {name: whole(trio) for name, trio in trios(0).items()}
-    programs["police"] = altered(programs["police"], 1, lambda _: told)
+    programs = {name: whole_agreement(trio) for name, trio in trios(0).items()}
+    programs["police"] = altered(programs["police"], 1, lambda _: b"\0\0\0\x20" + DIGEST + told)
     with pytest.raises(MalformedMessageError, match="steps held"):
         run_together(programs)
+
+
+def test_digest_alone_is_malformed(trios, altered):
+    programs = {
+        name: altered(whole_agreement(trio), 1, lambda data: data[:30])
+        for name, trio in trios(0).items()
+    }
+    with pytest.raises(MalformedMessageError, match="steps held"):
+        run_together(programs)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": 21},
+        {"steps": 4},
+        {"degree": 1},
+        {"label_holder": "police"},
+        {"schedule": Schedule(2.0, 0.5, 0.25)},
+        {"base": Base(20, 0.3, 0.2)},
+    ],
+)
+def test_other_terms_are_found_out_before_anything_is_shared(case, trios, change):
+    # Another rate of the label holder's counts, say, would make other coefficients.
+    made = case(widths=WIDTHS)
+    sent = []
+
+    def watch(name, request):
+        if isinstance(request, Send):
+            sent.append(len(request.payload))
+
+    programs = {}
+    for name, trio in trios(0).items():
+        terms = replace(made.terms, **change) if name == "telecom" else made.terms
+        inputs = made.inputs[name]
+        programs[name] = train(trio=trio, terms=terms, inputs=inputs, noise=silent)
+        if name == "telecom":
+            inputs.labels = inputs.mask = None
+    with pytest.raises(UnsupportedParameterError, match=r"terms: those of \w+ differ; end the run"):
+        run_together(programs, watch)
+    assert max(sent) < 50
+
+
+def test_noise_multiplier_may_differ_in_the_last_bit(case):
+    # It comes from transcendental functions, which machines round differently.
+    terms = case().terms
+    assert replace(terms, noise_multiplier=1.0000000000000002).digest == terms.digest
 
 
 def kept_of(case, trained) -> dict[str, dict[int, bytes]]:

@@ -1,0 +1,47 @@
+"""Turning whatever happens in a phase into a reply, whichever way the request came.
+
+Known errors keep their code and text: they name field, rule and cure, and never a person's
+value. The text of any other exception may hold one, so it neither leaves the site nor
+reaches a log.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from clients.keys import KeyStoreError
+from clients.node.home import ConfigError
+from compliance.errors import BudgetExhaustedError, ComplianceError
+from protocols.errors import ProtocolError
+from protocols.link import TransportError
+from protocols.phase import PhaseReply, PhaseRequest, failed, refused
+
+Phase = Callable[[PhaseRequest], PhaseReply]
+
+_log = logging.getLogger(__name__)
+
+
+def answer(request: PhaseRequest, phase: Phase) -> PhaseReply:
+    """Do a phase; always returns a reply."""
+    try:
+        return phase(request)
+    except BudgetExhaustedError as error:
+        return refused(error.code, str(error))
+    except (ProtocolError, ComplianceError, TransportError, ConfigError, KeyStoreError) as error:
+        _log.warning("phase %s failed: %s", request.phase, error.code)
+        return failed(error.code, str(error))
+    except Exception as error:  # noqa: BLE001  # the shell: whatever it is, the hub gets a reply
+        _log.error("phase %s failed: %s at %s", request.phase, *_whereabouts(error))  # no text
+        return failed(
+            "internal_error", "the phase failed at this partner; the node's log says where"
+        )
+
+
+def _whereabouts(error: Exception) -> tuple[str, str]:
+    """Name an exception's class and its place, without its text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = (f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-3:])
+    return type(error).__name__, " > ".join(places)
