@@ -1,8 +1,7 @@
 """Strict reading and writing of binary messages.
 
 Integers are big-endian and unsigned, fields are length-prefixed, and nothing may
-follow the last one. Int64 vectors travel little-endian, as torch and numpy hold them.
-Every defect is a `MalformedMessageError`.
+follow the last one. Every defect is a `MalformedMessageError`. Importable without torch.
 """
 
 from __future__ import annotations
@@ -11,13 +10,7 @@ import json
 import math
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from protocols.errors import MalformedMessageError
-
-WORD_SIZE = 8
 
 
 class Writer:
@@ -99,25 +92,6 @@ class Reader:
         left = len(self._data) - self._at
         if left:
             raise MalformedMessageError(f"{self._subject}: {left} trailing bytes")
-
-
-def encode_words(values: Tensor) -> bytes:
-    """Write an int64 tensor as little-endian words, without its shape."""
-    words: bytes = values.contiguous().numpy().astype("<i8", copy=False).tobytes()
-    return words
-
-
-def decode_words(data: bytes, count: int, subject: str) -> Tensor:
-    """Read exactly `count` little-endian int64 words.
-
-    Raises:
-        MalformedMessageError: on any other length.
-    """
-    if len(data) != count * WORD_SIZE:
-        raise MalformedMessageError(
-            f"{subject}: {len(data)} bytes, expected {count * WORD_SIZE} for {count} words"
-        )
-    return torch.from_numpy(np.frombuffer(data, dtype="<i8").astype(np.int64))
 
 
 def canonical_json(value: Any) -> bytes:

@@ -40,7 +40,8 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.tls import validate_and_resolve_root_certificates
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
-from clients.node.app import Phase, handle, write_reply
+from clients.node.answering import Phase
+from clients.node.app import handle, write_reply
 from protocols.bundle import bundle_hash
 from protocols.phase import DEADLINE, PhaseReply, PhaseRequest, failed, refused
 

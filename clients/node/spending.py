@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from clients.node.home import Home
 from compliance.entries import Scope
 from compliance.ledger import Cap, Ledger
+from protocols.vertical.budget import run_event
 from protocols.vertical.plan import TrainingPlan
-from protocols.vertical.terms import run_event
 
 COHORT = "people"
 

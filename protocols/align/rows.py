@@ -9,6 +9,7 @@ Nothing that a partner sends depends on the order of its table.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class RowMap:
     rows: NDArray[np.int32] = field(repr=False)
     total: int
 
-    def scatter(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def scatter(self, values: NDArray[Any]) -> NDArray[Any]:
         """Place rows of values in the joint table; places of others stay zero.
 
         Shapes:

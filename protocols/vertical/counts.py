@@ -18,7 +18,7 @@ from protocols.dp.discrete import sample_discrete_gaussian
 from protocols.dp.events import Gaussian
 from protocols.errors import UnsupportedParameterError
 from protocols.program import Charge, Program
-from protocols.vertical.encoding import noise_multiplier_of_share
+from protocols.vertical.budget import noise_multiplier_of_share
 from protocols.vertical.head import Base
 from protocols.vertical.response import MIN_RATE
 
@@ -66,6 +66,6 @@ def release_counts(
     yield Charge("labels/counts", Gaussian(noise))
     exact = np.array([int(train.sum()), int(labels[train].sum())])
     variance = math.ceil((noise * _SENSITIVITY) ** 2)
-    trained, positives = (exact + sample_discrete_gaussian(variance, 2, random)).tolist()
+    trained, positives = (exact + sample_discrete_gaussian(variance, 2, random=random)).tolist()
     trained = max(trained, 1)
     return Counts(trained, min(max(positives, 0), trained))

@@ -7,49 +7,17 @@ and each owner may run it alone.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from protocols.codec import Reader, Writer
-from protocols.errors import MalformedMessageError, UnsupportedParameterError
+from protocols.errors import MalformedMessageError
 from protocols.vertical.conditioning import Conditioner
+from protocols.vertical.settings import Schedule
 
 _VERSION = 1
-MAX_STEP_SIZE = 1e6
-MAX_THRESHOLD = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """How an owner follows its gradients.
-
-    Attributes:
-        step_size: factor of the mean gradient; greater than 0.
-        momentum: share of the last direction kept, in [0, 1).
-        average_from: share of the steps after which iterates are averaged, in [0, 1).
-        threshold: how far above the noise a column's weights must rise to stay, in
-            standard deviations of the mean gradient; 0 keeps them all.
-    """
-
-    step_size: float
-    momentum: float
-    average_from: float
-    threshold: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.step_size < MAX_STEP_SIZE:
-            raise UnsupportedParameterError(
-                "step size: must be between 0 and 1e6; correct the plan"
-            )
-        if not (0 <= self.momentum < 1 and 0 <= self.average_from < 1):
-            raise UnsupportedParameterError(
-                "momentum, averaging: must be in [0, 1); correct the plan"
-            )
-        if not 0 <= self.threshold < MAX_THRESHOLD:
-            raise UnsupportedParameterError("threshold: must be in [0, 100); correct the plan")
 
 
 class Descent:

@@ -3,6 +3,7 @@
     columns -> coordinates (binning)    a numeric column's knots are fixed or private
             -> joined, centred          by differentially private means
             -> clipped to norm 1        by a bound that follows from those means
+            -> joined to an embedding   of a network trained with DP-SGD, if the plan says so
 
 Fitting is a program that yields a `Charge` before each release that it uses. What it
 returns depends on rows through the noised releases only, and can be stored: the same
@@ -12,31 +13,33 @@ Privacy:
     Neighbours: zero out one person. Two releases, each one Gaussian mechanism with the
     mu^2 that the plan gives this partner: all fine histograms together (one person moves
     them by sqrt(columns)), and the sum of all encoded rows (one person moves it by 1).
+    A third, the network, is DP-SGD with the noise, rate and steps of the plan.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protocols.codec import canonical_json, parse_json
-from protocols.dp.calibrate import mu_squared_for, noise_multiplier_of
 from protocols.dp.discrete import sample_discrete_gaussian
-from protocols.dp.events import Composed, DpEvent, Gaussian
-from protocols.errors import MalformedMessageError, UnsupportedParameterError
+from protocols.dp.events import Gaussian
+from protocols.errors import MalformedMessageError
 from protocols.program import Charge, Program
 from protocols.vertical.axis import Reals
 from protocols.vertical.binning import ColumnCode
+from protocols.vertical.budget import noise_multiplier_of_share
 from protocols.vertical.contract import Contract, Numeric
 from protocols.vertical.edges import Knots, fixed_knots, histogram, private_knots
-
-if TYPE_CHECKING:
-    from protocols.vertical.plan import TrainingPlan
+from protocols.vertical.neural import Expert, Targets, centring_of, outline
+from protocols.vertical.neural_training import train_expert
+from protocols.vertical.plan import TrainingPlan
+from protocols.vertical.settings import EncoderTerms
 
 Columns = Mapping[str, NDArray[np.float64] | NDArray[np.int64]]
 Random = Callable[[int], bytes]
@@ -50,44 +53,25 @@ _SLACK = 1.15
 
 
 @dataclass(frozen=True, slots=True)
-class EncoderTerms:
-    """How a partner encodes, and which shares of the run's mu^2 it may spend on it.
-
-    Attributes:
-        knots: coordinates of a numeric column, before spikes and missing values.
-        edge_share: for histograms; 0 takes fixed knots, which look at no row.
-        mean_share: for the means that rows are centred by.
-    """
-
-    knots: int = 32
-    edge_share: float = 0.0
-    mean_share: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.knots <= 256:
-            raise UnsupportedParameterError("encoder.knots: must be 2 to 256; correct the plan")
-        if not (0 <= self.edge_share < 1 and 0 <= self.mean_share < 1):
-            raise UnsupportedParameterError("encoder shares: must lie in [0, 1); correct the plan")
-
-
-@dataclass(frozen=True, slots=True)
 class Encoder:
     """A fitted encoder.
 
     Attributes:
         means: what is taken off each coordinate. bound: the norm that rows are cut to.
         spread: each coordinate's variance about its mean, for preconditioning.
+        expert: the trained embedding, which comes after the binning coordinates.
     """
 
     codes: tuple[ColumnCode, ...]
     means: Reals
     bound: float
     spread: Reals
+    expert: Expert | None = None
 
     @property
     def width(self) -> int:
         """Return how many coordinates a row has."""
-        return sum(code.width for code in self.codes)
+        return len(self.spread)
 
     def encode(self, columns: Columns) -> NDArray[np.float32]:
         """Encode rows to vectors of length at most 1.
@@ -99,21 +83,39 @@ class Encoder:
         result = np.empty((rows, self.width), dtype=np.float32)
         for start in range(0, rows, _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
-            centred = _joined(self.codes, columns, part) - self.means
+            joined = _joined(self.codes, columns, part)
+            centred = joined - self.means
             norms = np.linalg.norm(centred, axis=1, keepdims=True)
-            result[part] = centred / np.maximum(norms, self.bound)
+            binned = centred / np.maximum(norms, self.bound)
+            if self.expert is not None:
+                embedded = self.expert.embed(outline(self.codes, joined))
+                root, rest = math.sqrt(self.expert.weight), math.sqrt(1 - self.expert.weight)
+                binned = np.concatenate([rest * binned, root * embedded], axis=1)
+            result[part] = binned
         return result
+
+    def with_expert(self, expert: Expert) -> Encoder:
+        """Return this encoder with an embedding beside its coordinates."""
+        # No coordinate of an embedding varies by more than its share of the squared norm.
+        varies = np.full(expert.width, expert.weight / expert.width)
+        spread = np.concatenate([(1 - expert.weight) * self.spread, varies])
+        return replace(self, spread=spread, expert=expert)
 
     @property
     def positions(self) -> tuple[tuple[float, ...], ...]:
-        """Return each coordinate's place along its column, by column."""
-        return tuple(code.positions for code in self.codes)
+        """Return each coordinate's place along its column, by column.
+
+        An embedding stands as one more column, of coordinates without neighbours.
+        """
+        binned = tuple(code.positions for code in self.codes)
+        return binned if self.expert is None else (*binned, (math.nan,) * self.expert.width)
 
     def store(self) -> bytes:
         """Write what was fitted; the contract's columns are not repeated."""
         knots = [None if code.knots is None else asdict(code.knots) for code in self.codes]
         value = {"knots": knots, "means": self.means.tolist(), "bound": self.bound}
-        return canonical_json(value | {"spread": self.spread.tolist()})
+        expert = None if self.expert is None else self.expert.store().hex()
+        return canonical_json(value | {"spread": self.spread.tolist(), "expert": expert})
 
     @classmethod
     def load(cls, data: bytes, contract: Contract) -> Encoder:
@@ -128,29 +130,33 @@ class Encoder:
                 ColumnCode(column, None if knots is None else _knots(knots))
                 for column, knots in zip(contract.columns, value["knots"], strict=True)
             )
-            return cls(codes, np.array(value["means"]), value["bound"], np.array(value["spread"]))
+            expert = value["expert"]
+            return cls(
+                codes,
+                np.array(value["means"]),
+                value["bound"],
+                np.array(value["spread"]),
+                None if expert is None else Expert.load(bytes.fromhex(expert)),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise MalformedMessageError("encoder: written for another contract") from error
 
 
-def own_event(plan: TrainingPlan, name: str) -> DpEvent | None:
-    """Return what a partner releases by itself, before the head; None if nothing."""
-    terms = plan.partner(name).encoder
-    shares = [share for share in (terms.edge_share, terms.mean_share) if share > 0]
-    if name == plan.label_holder:
-        shares.append(plan.count_share)
-    events = tuple(Gaussian(noise_multiplier_of_share(plan, share)) for share in shares)
-    return Composed(events) if events else None
-
-
 def fit_encoder(
-    plan: TrainingPlan, name: str, contract: Contract, columns: Columns, random: Random
+    plan: TrainingPlan,
+    name: str,
+    contract: Contract,
+    columns: Columns,
+    random: Random,
+    *,
+    targets: Targets | None = None,
 ) -> Program[Encoder]:
     """Fit one partner's encoder on its own rows.
 
     Args:
         contract: the agreed columns that take part, in order.
         columns: checked against the contract.
+        targets: the label holder's, for an expert that learns labels.
     """
     terms = plan.partner(name).encoder
     codes = yield from _codes(plan, terms, contract, columns, random)
@@ -160,8 +166,21 @@ def fit_encoder(
         noise = noise_multiplier_of_share(plan, terms.mean_share)
         yield Charge("encoder/means", Gaussian(noise))
         totals, deviation = _noised_sum(codes, columns, rows, noise, random)
-    means = np.maximum(totals, 0.0) / rows
-    return _centred(codes, means, deviation / rows, centring=terms.mean_share > 0)
+    means, deviation = np.maximum(totals, 0.0) / rows, deviation / rows
+    encoder = _centred(codes, means, deviation, centring=terms.mean_share > 0)
+    if terms.neural is None:
+        return encoder
+    doubt = deviation if terms.mean_share > 0 else math.inf
+    # The steps look at rows, so they are paid for before the first of them.
+    yield Charge("encoder/neural", terms.neural.event)
+    outlines = (
+        outline(codes, _joined(codes, columns, slice(start, start + _ROWS_AT_ONCE)))
+        for start in range(0, rows, _ROWS_AT_ONCE)
+    )
+    centring = centring_of(codes, means, doubt)
+    return encoder.with_expert(
+        train_expert(terms.neural, outlines, centring, targets, random=random)
+    )
 
 
 def _codes(
@@ -176,7 +195,7 @@ def _codes(
         deviation = noise * math.sqrt(len(numeric))
         for column in numeric:
             counts = histogram(column, columns[column.name].astype(np.float64))
-            drawn = sample_discrete_gaussian(math.ceil(deviation**2), len(counts), random)
+            drawn = sample_discrete_gaussian(math.ceil(deviation**2), len(counts), random=random)
             knots[column.name] = private_knots(
                 column, (counts + drawn).astype(np.float64), deviation=deviation, count=terms.knots
             )
@@ -194,7 +213,7 @@ def _noised_sum(
         # Cut toward zero, so that no row grows longer than 1 in fixed point.
         total += np.trunc(joined * scale).astype(np.int64).sum(axis=0)
     variance = math.ceil((noise * scale) ** 2)
-    total += sample_discrete_gaussian(variance, len(total), random)
+    total += sample_discrete_gaussian(variance, len(total), random=random)
     return total / scale, noise
 
 
@@ -221,12 +240,6 @@ def _joined(codes: tuple[ColumnCode, ...], columns: Columns, part: slice) -> Rea
         np.concatenate([code.encode(columns[code.column.name][part]) for code in codes], axis=1)
         * weight
     )
-
-
-def noise_multiplier_of_share(plan: TrainingPlan, share: float) -> float:
-    """Return the noise of one release that costs this share of the run's mu^2."""
-    budget = mu_squared_for(epsilon=plan.epsilon, delta=plan.delta)
-    return noise_multiplier_of(mu_squared=budget * share, count=1)
 
 
 def _knots(value: dict[str, Any]) -> Knots:

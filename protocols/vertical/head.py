@@ -36,7 +36,7 @@ from protocols.dp.events import Gaussian
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.program import Charge, Checkpoint, Program, Progress
 from protocols.vertical.conditioning import Conditioner
-from protocols.vertical.descent import Descent, Schedule
+from protocols.vertical.descent import Descent
 from protocols.vertical.response import (
     LOGIT_BITS,
     RESIDUAL_BITS,
@@ -47,6 +47,7 @@ from protocols.vertical.response import (
 )
 from protocols.vertical.resume import common_step
 from protocols.vertical.ring import to_fixed, to_real, toward_zero
+from protocols.vertical.settings import Schedule
 from protocols.vertical.shares import Shared, Trio, matrix_product, product
 
 # Float32 features may exceed their norm by a rounding error; the sensitivity allows for it.

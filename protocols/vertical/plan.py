@@ -17,9 +17,8 @@ from typing import Any
 
 from protocols.codec import canonical_json, parse_json
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
-from protocols.vertical.descent import Schedule
-from protocols.vertical.encoding import EncoderTerms
-from protocols.vertical.response import MAX_BOUND, MAX_DEGREE
+from protocols.vertical.neural_terms import LABELS
+from protocols.vertical.settings import MAX_BOUND, MAX_DEGREE, EncoderTerms, Schedule
 
 HUB = "hub"
 COMPUTE_PARTIES = 3
@@ -92,6 +91,7 @@ class TrainingPlan:
         _check_names(self)
         _check_numbers(self)
         _check_shares(self)
+        _check_experts(self)
 
     def partner(self, name: str) -> Partner:
         """Return a partner by name.
@@ -265,6 +265,21 @@ def _check_shares(plan: TrainingPlan) -> None:
             "count_share, encoder shares: together they must leave budget for the steps; "
             "correct the plan"
         )
+
+
+def _check_experts(plan: TrainingPlan) -> None:
+    for partner in plan.partners:
+        expert = partner.encoder.neural
+        if expert is not None and not partner.columns:
+            raise UnsupportedParameterError(
+                f"encoder.neural_width of {partner.name}: must be 0 without columns; "
+                "correct the plan"
+            )
+        if expert is not None and expert.task == LABELS and partner.name != plan.label_holder:
+            raise UnsupportedParameterError(
+                f"encoder.neural_task of {partner.name}: only the label holder has labels; "
+                "take reconstruction"
+            )
 
 
 def _build(value: Mapping[str, Any]) -> TrainingPlan:

@@ -24,14 +24,13 @@ from torch import Tensor
 
 from protocols.errors import UnsupportedParameterError
 from protocols.program import Program
+from protocols.vertical.settings import MAX_BOUND, MAX_DEGREE
 from protocols.vertical.shares import Shared, Trio
 
 LOGIT_BITS = 12
 COEFFICIENT_BITS = 16
 RESIDUAL_BITS = 24
-MAX_DEGREE = 3
 MIN_RATE = 0.001
-MAX_BOUND = 16
 # Points of the least-squares fit on (0, bound]; the other half follows from symmetry.
 FIT_POINTS = 1000
 # Shared words are signed 64-bit; `Trio.truncate` needs |x| < 2^62.

@@ -12,7 +12,7 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from torch import Tensor
 
-from protocols.codec import WORD_SIZE
+from protocols.vertical.words import WORD_SIZE
 
 SEED_SIZE = 32
 

@@ -25,10 +25,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from protocols.codec import decode_words, encode_words
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.program import Program, Receive, Send
 from protocols.vertical.ring import SEED_SIZE, pseudorandom_words, shift_right
+from protocols.vertical.words import decode_words, encode_words
 
 PARTIES = 3
 # A truncated value must satisfy |x| < 2^62, so that x + 2^62 is a 63-bit natural number.

@@ -15,9 +15,8 @@ from typing import Any
 from protocols.errors import UnsupportedParameterError
 from protocols.phase import PHASES
 from protocols.vertical.contract import Contract
-from protocols.vertical.descent import Schedule
-from protocols.vertical.encoding import EncoderTerms
 from protocols.vertical.plan import HUB, Partner, TrainingPlan
+from protocols.vertical.settings import EncoderTerms, Schedule
 from server.training.plan import RunFolder, RunPlan
 
 COMPUTE_PARTIES = 3

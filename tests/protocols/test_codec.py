@@ -2,9 +2,7 @@ import contextlib
 import json
 import math
 
-import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,8 +10,6 @@ from protocols.codec import (
     Reader,
     Writer,
     canonical_json,
-    decode_words,
-    encode_words,
     parse_json,
 )
 from protocols.errors import MalformedMessageError
@@ -93,35 +89,6 @@ def test_length_beyond_the_message_is_malformed():
         Reader(b"\xff\xff\xff\xff\x00", "test").block()
 
 
-@given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20))
-def test_words_come_back(words):
-    data = encode_words(torch.tensor(words, dtype=torch.int64))
-    assert data == b"".join(word.to_bytes(8, "little", signed=True) for word in words)
-    decoded = decode_words(data, len(words), "test")
-    assert decoded.dtype == torch.int64
-    assert decoded.tolist() == words
-
-
-def test_words_of_a_view_are_written_in_its_order():
-    matrix = torch.arange(6).reshape(2, 3)
-    assert decode_words(encode_words(matrix.T), 6, "test").tolist() == [0, 3, 1, 4, 2, 5]
-
-
-def test_decoded_words_may_be_changed():
-    data = encode_words(torch.zeros(2, dtype=torch.int64))
-    decode_words(data, 2, "test").add_(1)
-    assert data == bytes(16)
-
-
-@given(st.binary(max_size=50), st.integers(0, 6))
-def test_words_of_other_length_are_malformed(data, count):
-    if len(data) == 8 * count:
-        assert decode_words(data, count, "test").numel() == count
-    else:
-        with pytest.raises(MalformedMessageError, match=f"for {count} words"):
-            decode_words(data, count, "test")
-
-
 @given(JSON)
 def test_canonical_json_comes_back(value):
     data = canonical_json(value)
@@ -183,8 +150,3 @@ def test_any_bytes_are_json_or_malformed(data):
 def test_any_bytes_are_fields_or_malformed(data, kinds):
     with contextlib.suppress(MalformedMessageError):
         read(data, kinds)
-
-
-def test_words_are_little_endian_on_the_wire():
-    data = np.array([1, -2], dtype=">i8").astype("<i8").tobytes()
-    assert decode_words(data, 2, "test").tolist() == [1, -2]

@@ -14,8 +14,8 @@ from clients.node.spending import open_ledger, scopes
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.phase import PhaseReply, PhaseRequest, done, refused
 from protocols.seal import announce
+from protocols.vertical.budget import run_event
 from protocols.vertical.plan import TrainingPlan
-from protocols.vertical.terms import run_event
 
 _LOOK_EVERY_S = 0.25
 _ANSWER_MARGIN_S = 2.0
@@ -79,7 +79,7 @@ def _ask_person(home: Home, plan: TrainingPlan, request: PhaseRequest) -> tuple[
     while time.monotonic() < ends_at:
         decision = _decision(path)
         if decision is not None:
-            return None if decision["accept"] else ("by_hand", decision["reason"])
+            return None if decision["accept"] else ("by_hand", str(decision["reason"]))
         time.sleep(_LOOK_EVERY_S)
     return "no_decision", "nobody at this partner decided before the deadline; ask again"
 

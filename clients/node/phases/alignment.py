@@ -98,7 +98,7 @@ def _verified(plan: TrainingPlan, ours: str, request: PhaseRequest) -> dict[str,
 
 def _keep(
     session: Session, run_key: bytes, rows: RowMap, taken: np.ndarray, hidden: np.ndarray
-) -> None:  # type: ignore[type-arg]  # integers and flags
+) -> None:
     directory = session.directory
     store_bytes(directory / "run.key", run_key)
     store_array(directory / "rows.npy", rows.rows)

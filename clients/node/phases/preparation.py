@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
 from clients.node.files import load_array, store_array, store_bytes
 from clients.node.home import Home
@@ -20,6 +21,8 @@ from protocols.phase import PhaseReply, PhaseRequest, done
 from protocols.program import Charge, Request, drive
 from protocols.vertical.counts import release_counts
 from protocols.vertical.encoding import fit_encoder
+from protocols.vertical.neural import Targets
+from protocols.vertical.neural_terms import LABELS
 
 
 def run(home: Home, request: PhaseRequest) -> PhaseReply:
@@ -37,7 +40,15 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
         narrowed = contract.narrowed(frozenset(partner.columns))
         with open_ledger(home, plan) as ledger:
             charge = session.charger(ledger, request.attempt)
-            program = fit_encoder(plan, session.ours, narrowed, table.columns, os.urandom)
+            torch.set_num_threads(1)
+            program = fit_encoder(
+                plan,
+                session.ours,
+                narrowed,
+                table.columns,
+                os.urandom,
+                targets=_targets(session, table),
+            )
             encoder = drive(program, _performer(charge))
         encoded = encoder.encode(table.columns) * np.float32(partner.norm)
         features = np.ascontiguousarray(place.scatter(encoded).T)  # (width, joint rows)
@@ -49,6 +60,15 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
         _lay_out_labels(session, table, place)
         reply |= _counted(home, session, request.attempt)
     return done(json.dumps(reply))
+
+
+def _targets(session: Session, table: Table) -> Targets | None:
+    """Return what our expert learns, if the plan lets it learn labels."""
+    neural = session.plan.partner(session.ours).encoder.neural
+    if neural is None or neural.task != LABELS or table.labels is None:
+        return None
+    held = load_array(session.directory / "held_out.npy")
+    return Targets(table.labels, ~held)
 
 
 def _performer(charge: Callable[[str, DpEvent], None]) -> Callable[[Request], None]:

@@ -63,7 +63,7 @@ def conditioner_of(home: Home, session: Session) -> Conditioner | None:
 
 def discrete_noise(variance: int, size: int) -> torch.Tensor:
     """Draw discrete Gaussian integers from the operating system's randomness."""
-    return torch.from_numpy(sample_discrete_gaussian(variance, size, os.urandom))
+    return torch.from_numpy(sample_discrete_gaussian(variance, size, random=os.urandom))
 
 
 def read_terms(session: Session, request: PhaseRequest) -> Terms:

@@ -245,6 +245,7 @@ def test_name_keeps_its_key(cluster):
         control.register("telecom", other)
 
 
+@pytest.mark.slow
 def test_killed_supernode_ends_the_phase_within_its_deadline(cluster):
     plan = RunPlan("hang-killed", "check", NODES, phases=("train",), deadlines_s={"train": 15})
     flower_run = cluster.superlink.begin(plan)

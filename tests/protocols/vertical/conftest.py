@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from protocols.program import Program, Receive, Watcher, run_together
-from protocols.vertical.descent import Schedule
 from protocols.vertical.head import Base, Block, Head, Inputs, Terms, train
 from protocols.vertical.response import Sampler
+from protocols.vertical.settings import Schedule
 from protocols.vertical.shares import Trio
 
 NAMES = ("insurer", "telecom", "police")

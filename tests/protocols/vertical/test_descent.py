@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.vertical.conditioning import Conditioner
-from protocols.vertical.descent import Descent, Schedule
+from protocols.vertical.descent import Descent
+from protocols.vertical.settings import Schedule
 
 GRADIENTS = st.lists(st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=3), max_size=8)
 

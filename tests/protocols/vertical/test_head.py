@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from protocols.errors import UnsupportedParameterError
 from protocols.program import Progress, run_together
-from protocols.vertical.descent import Descent, Schedule
+from protocols.vertical.descent import Descent
 from protocols.vertical.head import (
     Base,
     Block,
@@ -22,6 +22,7 @@ from protocols.vertical.head import (
     quantize,
 )
 from protocols.vertical.response import LOGIT_BITS, RESIDUAL_BITS
+from protocols.vertical.settings import Schedule
 
 NAMES = ("insurer", "telecom", "police")
 FLOAT32_ERROR = 1e-5

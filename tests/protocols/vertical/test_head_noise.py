@@ -13,9 +13,9 @@ from protocols.codec import Reader, Writer
 from protocols.dp.discrete import sample_discrete_gaussian
 from protocols.dp.events import Gaussian
 from protocols.program import Charge, Checkpoint, Send
-from protocols.vertical.descent import Schedule
 from protocols.vertical.head import Base, Inputs
 from protocols.vertical.response import Response
+from protocols.vertical.settings import Schedule
 
 NAMES = ("insurer", "telecom", "police")
 Person = tuple[dict[str, torch.Tensor], dict[str, list[float]], list[int]]

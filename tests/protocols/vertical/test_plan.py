@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from protocols.codec import canonical_json
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
-from protocols.vertical.descent import Schedule
-from protocols.vertical.encoding import EncoderTerms
 from protocols.vertical.plan import HUB, Partner, TrainingPlan
+from protocols.vertical.settings import EncoderTerms, Schedule
 
 ENCODER = EncoderTerms(knots=32, edge_share=0.02, mean_share=0.05)
 INSURER = Partner("insurer", "0a" * 32, ("age", "sum"), 0.6, ENCODER)

@@ -14,9 +14,9 @@ from protocols.errors import (
     UnsupportedParameterError,
 )
 from protocols.program import Charge, Checkpoint, Program, Send, run_together
-from protocols.vertical.descent import Schedule
 from protocols.vertical.head import Base, train
 from protocols.vertical.resume import common_step
+from protocols.vertical.settings import Schedule
 from protocols.vertical.shares import Trio
 
 NAMES = ("insurer", "telecom", "police")

@@ -151,3 +151,36 @@ def test_opening_tells_the_sum_alone(play, receiver):
     same = view(play, body_of(0), receiver, seed=2)
     other = view(play, body_of(123_456), receiver, seed=2)
     assert ((same[0] + same[1]) == (other[0] + other[1])).all()
+
+
+@pytest.mark.parametrize("opener", ["insurer", "telecom"])
+def test_truncation_opens_a_uniform_word(play, opener):
+    # Each opener adds its own summand to the two that it receives: only the dealer's mask
+    # keeps the sum from being the value.
+    def body(trio):
+        values = torch.full((COUNT,), 77) if trio.name(0) == "police" else None
+        a = yield from trio.share("police", values, (COUNT,))
+        one = trio.constant(Shared(None, None), 1)
+        summand = product(a, one, COUNT) + trio.zero(COUNT)
+        own = summand.numpy().view(np.uint64).copy()
+        yield from trio.truncate(summand, 5)
+        return own
+
+    own = play(body, 4)[opener]
+    received = [words for words in view(play, body, opener, 4) if len(words) == COUNT]
+    # Among what is received are the dealer's and the other opener's summands.
+    sums = [own + one + two for one, two in combinations(received, 2)]
+    for words in sums:
+        assert worst_deviation(words) < 6
+
+
+def test_dealer_gets_nothing_of_the_value(play):
+    def body(trio):
+        values = torch.full((COUNT,), 77) if trio.name(0) == "insurer" else None
+        a = yield from trio.share("insurer", values, (COUNT,))
+        one = trio.constant(Shared(None, None), 1)
+        yield from trio.truncate(product(a, one, COUNT) + trio.zero(COUNT), 5)
+
+    # Its share of the first value aside, the dealer only sends.
+    assert len(view(play, body, "police", 4)) == 0
+    assert len(view(play, body, "telecom", 4)) == 1 + 4
