@@ -166,6 +166,12 @@ def propose(
     deadline_s: Annotated[
         int, typer.Option(help="Seconds after which a silent phase has failed.")
     ] = 600,
+    neural: Annotated[
+        str, typer.Option(help="Comma-separated names of partners that train a neural expert.")
+    ] = "",
+    neural_share: Annotated[
+        float, typer.Option(help="Share of epsilon for all neural experts together.")
+    ] = 0.2,
     output: Formatted = Format.TEXT,
 ) -> None:
     """Propose a run; nothing starts and nobody is asked yet."""
@@ -174,6 +180,7 @@ def propose(
 
     home = HubHome(directory)
     names = [name for name in partners.split(",") if name] or sorted(home.partners())
+    experts = [name for name in neural.split(",") if name]
     choices = Choices(
         run=run,
         purpose=purpose,
@@ -187,6 +194,7 @@ def propose(
         on_refusal=on_refusal,
         deadline_s=deadline_s,
         steps=steps,
+        neural={name: neural_share / len(experts) for name in experts},
     )
     plan = store_proposal(home.root, choices, {name: home.partner(name) for name in names})
     _say(

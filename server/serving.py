@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protocols.bundle import build_bundle
 from server.home import ConfigError, HubHome
 from server.link.relay import Relay
 from server.link.service import Service
@@ -70,18 +69,17 @@ def run_over_flower(
     Any process of the hub's operator may do this: it reads where the SuperLink listens,
     and the token for it, from the hub's directory.
     """
+    from server.training.runs import begin, state_of  # noqa: PLC0415  loads flwr
+
     control = _control(home)
     for name, partner in home.partners().items():
         control.register(name, partner["flower_public"].encode())
-    flower_run = control.start_run(build_bundle(), {"run": run})
-    folder = RunFolder(home.root, run)
+    begin(control, home.root, RunFolder(home.root, run).load_plan())
     while True:
-        ended = control.run_status(flower_run).status == "finished"
-        state = folder.load_state()
-        if state is not None:
-            watch(state)
-        if ended:
-            return state or {"state": "failed", "trouble": [], "steps": []}
+        state = state_of(control, home.root, run)
+        watch(state)
+        if state["state"] not in {"pending", "running"}:
+            return state
         time.sleep(_LOOK_EVERY_S)
 
 

@@ -8,11 +8,13 @@ whoever watches the run sees the partner, the phase and the reason of whatever w
     running -> refused                     a partner will not, and the plan does not go on without
     running -> failed                      a partner could not, or was silent; or the hub's own part
 
-A run always ends: every wait has the phase's deadline.
+A run always ends: every wait has the phase's deadline. A run that ends early is still closed
+at the partners that answer, so that no key and no reservation outlives it there.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -24,6 +26,8 @@ from protocols.phase import DEADLINE, PHASES, PhaseReply, Status
 from server.training.plan import RunPlan
 
 HUB = "hub"
+_LAST = PHASES[-1]
+_WIND_UP_S = 60
 # The code of a partner that was given up because another one fell out.
 ABANDONED = "abandoned"
 
@@ -92,6 +96,7 @@ class Step:
     attempt: int
     started: int
     ended: int | None = None
+    seconds: float | None = None
     nodes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
@@ -119,6 +124,7 @@ class Coordinator:
     Args:
         record: makes a state durable; called after every transition.
         clock: Unix seconds.
+        stopwatch: monotonic seconds, for how long a phase took.
     """
 
     def __init__(
@@ -129,12 +135,14 @@ class Coordinator:
         *,
         record: Callable[[RunState], None],
         clock: Callable[[], int],
+        stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
         self._grid = grid
         self._conduct = conduct
         self._record = record
         self._clock = clock
+        self._stopwatch = stopwatch
         self._state = RunState(plan.run, State.RUNNING, plan.nodes)
 
     def run(self) -> RunState:
@@ -145,7 +153,7 @@ class Coordinator:
                 self._phase(phase)
             self._move(state=State.DONE)
         except RunEndedError:
-            pass
+            self._wind_up()
         except BaseException:
             # Flower stops a run by a signal in the middle of whatever we do.
             reason = "the hub stopped the run"
@@ -164,10 +172,14 @@ class Coordinator:
 
     def _phase(self, phase: str) -> None:
         """Ask for a phase until it is done, the plan's attempts are spent, or a partner refuses."""
-        for attempt in range(1, self._plan.attempts + 1):
+        attempt, failed = 0, 0
+        while True:
+            attempt += 1
             bodies = self._own_part(phase, lambda: self._conduct.before(phase, self._state.nodes))
             answers = self._ask(phase, bodies, attempt)
-            self._heed_refusals(phase, answers)
+            if self._heed_refusals(phase, answers):
+                # Without that partner it is another plan, which the others have not seen.
+                continue
             failures = [
                 _trouble(phase, name, answer)
                 for name, answer in answers.items()
@@ -175,7 +187,8 @@ class Coordinator:
             ]
             if not failures:
                 break
-            if attempt == self._plan.attempts:
+            failed += 1
+            if failed == self._plan.attempts:
                 self._end(State.FAILED, _root_causes(failures))
         replies = {
             name: answer.body
@@ -192,15 +205,28 @@ class Coordinator:
         step = Step(phase, attempt, self._clock())
         earlier = self._state.steps
         self._move(steps=(*earlier, step))
+        began = self._stopwatch()
         answers = self._grid.ask(
             phase, bodies, attempt=attempt, deadline_s=self._plan.deadline_s(phase)
         )
         nodes = {name: _outcome(answer) for name, answer in answers.items()}
-        self._move(steps=(*earlier, replace(step, ended=self._clock(), nodes=nodes)))
+        self._move(
+            steps=(
+                *earlier,
+                replace(
+                    step,
+                    ended=self._clock(),
+                    seconds=round(self._stopwatch() - began, 3),
+                    nodes=nodes,
+                ),
+            )
+        )
         return answers
 
-    def _heed_refusals(self, phase: str, answers: Answers) -> None:
+    def _heed_refusals(self, phase: str, answers: Answers) -> bool:
         """Go on without the partners that refuse, if the plan says so; otherwise end the run.
+
+        Returns whether anyone has gone.
 
         A refusal after the plan has been accepted always ends the run: the others have
         begun to work with that partner.
@@ -211,12 +237,30 @@ class Coordinator:
             if _status(answer) is Status.REFUSED
         ]
         if not refusals:
-            return
+            return False
         gone = {trouble.party for trouble in refusals}
         left = tuple(name for name in self._state.nodes if name not in gone)
         if phase != PHASES[0] or not self._plan.goes_on_with(left):
             self._end(State.REFUSED, refusals)
         self._move(nodes=left, trouble=(*self._state.trouble, *refusals))
+        return True
+
+    def _wind_up(self) -> None:
+        """Ask each partner that may have begun to close the run; whoever is silent is left."""
+        begun = {step.phase for step in self._state.steps}
+        if not begun - {PHASES[0]} or _LAST in begun or _LAST not in self._plan.phases:
+            return
+        bodies, trouble = self._guard(_LAST, lambda: self._conduct.before(_LAST, self._state.nodes))
+        if trouble is not None:
+            return
+        deadline_s = min(_WIND_UP_S, self._plan.deadline_s(_LAST))
+        replies = {}
+        for name, body in bodies.items():
+            answers = self._grid.ask(_LAST, {name: body}, attempt=1, deadline_s=deadline_s)
+            answer = answers[name]
+            if isinstance(answer, PhaseReply) and answer.status is Status.DONE:
+                replies[name] = answer.body
+        self._guard(_LAST, lambda: self._conduct.after(_LAST, replies))
 
     def _own_part(self, phase: str, work: Callable[[], Any]) -> Any:
         result, trouble = self._guard(phase, work)

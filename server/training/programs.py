@@ -115,7 +115,9 @@ def _train(plan: TrainingPlan, terms: dict[str, Any]) -> Program[Result]:
         trio=_trio(plan),
         terms=head_terms,
         inputs=Inputs(),
-        noise=lambda variance, size: _tensor(sample_discrete_gaussian(variance, size, random=os.urandom)),
+        noise=lambda variance, size: _tensor(
+            sample_discrete_gaussian(variance, size, random=os.urandom)
+        ),
     )
     return {}
 

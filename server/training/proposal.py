@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from protocols.phase import PHASES
 from protocols.vertical.contract import Contract
 from protocols.vertical.plan import HUB, Partner, TrainingPlan
 from protocols.vertical.settings import EncoderTerms, Schedule
+from server.training.experts import OWN_NORM, check_experts, expert_fields
 from server.training.plan import RunFolder, RunPlan
 
 COMPUTE_PARTIES = 3
@@ -35,6 +36,8 @@ class Choices:
 
     Attributes:
         columns: by partner, the columns that take part; absent means all of them.
+        neural: by partner, the share of epsilon that its neural expert may cost; absent
+            means no expert.
     """
 
     run: str
@@ -50,6 +53,7 @@ class Choices:
     on_refusal: str = "end"
     deadline_s: int = 600
     steps: int = 60
+    neural: Mapping[str, float] = field(default_factory=dict)
 
 
 def propose(choices: Choices, partners: Mapping[str, Mapping[str, Any]]) -> TrainingPlan:
@@ -63,16 +67,15 @@ def propose(choices: Choices, partners: Mapping[str, Mapping[str, Any]]) -> Trai
     """
     if choices.label_holder not in partners:
         raise UnsupportedParameterError("label holder: not among the partners; approve it first")
+    check_experts(choices.neural, partners)
     taking = {name: _columns(choices, name, partner) for name, partner in partners.items()}
     # The label holder refines the joint score with its own columns afterwards, at no cost in
     # privacy to anyone else; within the head they would only take norm from the others.
-    taking[choices.label_holder] = ()
-    roots = {name: math.sqrt(len(columns)) for name, columns in taking.items()}
-    total = sum(roots.values())
-    if total == 0:
-        raise UnsupportedParameterError("columns: nobody but the label holder brings any")
+    if choices.label_holder not in choices.neural:
+        taking[choices.label_holder] = ()
+    shares = _norm_shares(taking, choices.label_holder)
     built = tuple(
-        _partner(name, partners[name], taking[name], roots[name] / total)
+        _partner(choices, name, partners[name], taking[name], shares[name])
         for name in sorted(partners)
     )
     return TrainingPlan(
@@ -136,21 +139,45 @@ def _columns(choices: Choices, name: str, partner: Mapping[str, Any]) -> tuple[s
     return tuple(column.name for column in narrowed.columns)
 
 
+def _norm_shares(taking: Mapping[str, Sequence[str]], label_holder: str) -> dict[str, float]:
+    """Share out the squared norm by the root of the columns; the label holder's part is fixed."""
+    own = OWN_NORM if taking[label_holder] else 0.0
+    roots = {name: math.sqrt(len(columns)) for name, columns in taking.items()}
+    roots[label_holder] = 0.0
+    total = sum(roots.values())
+    if total == 0:
+        raise UnsupportedParameterError("columns: nobody but the label holder brings any")
+    return {name: (1 - own) * root / total for name, root in roots.items()} | {label_holder: own}
+
+
 def _partner(
-    name: str, partner: Mapping[str, Any], columns: tuple[str, ...], share: float
+    choices: Choices,
+    name: str,
+    partner: Mapping[str, Any],
+    columns: tuple[str, ...],
+    share: float,
 ) -> Partner:
+    expert: dict[str, Any] = {}
+    if name in choices.neural:
+        expert = expert_fields(
+            name,
+            is_label_holder=name == choices.label_holder,
+            epsilon=choices.epsilon * choices.neural[name],
+            delta=choices.delta,
+        )
     return Partner(
         name=name,
         identity=partner["identity"],
         columns=columns,
         norm=math.sqrt(share) * (1 - 1e-12),
-        encoder=EncoderTerms(mean_share=MEAN_SHARE * share) if columns else EncoderTerms(),
+        encoder=EncoderTerms(mean_share=MEAN_SHARE * share, **expert),
     )
 
 
 def _compute_parties(label_holder: str, taking: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """Take the label holder and the owners of columns; the hub fills up to three."""
-    chosen = [label_holder, *sorted(name for name, columns in taking.items() if columns)]
+    owners = {name for name, columns in taking.items() if columns}
+    chosen = [label_holder, *sorted(owners - {label_holder})]
     if len(chosen) > COMPUTE_PARTIES:
         raise UnsupportedParameterError(
             f"partners: {len(chosen)} bring labels or columns, at most {COMPUTE_PARTIES} can compute"

@@ -11,17 +11,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from protocols.errors import UnsupportedParameterError
+from server.home import HubHome
+from server.link.control import call_control
+from server.training.conduct import Training
 from server.training.coordinator import Conduct, Coordinator, RunState, State
 from server.training.flower import FlowerGrid
 from server.training.plan import RunFolder, RunPlan
 from server.training.superlink import HUB_HOME
 
 app = ServerApp()
+CONTROL_TIMEOUT_S = 60.0
 
 ConductFactory = Callable[[Path, RunPlan], Conduct]
 
@@ -44,7 +49,25 @@ class Check:
         """Leave nothing behind."""
 
 
-CONDUCTS: dict[str, ConductFactory] = {"check": Check}
+def training(home: Path, plan: RunPlan) -> Conduct:
+    """Conduct a training run; the hub's own programs run in the hub process, asked over gRPC."""
+    hub = HubHome(home)
+    settings = hub.settings()
+
+    def control(request: dict[str, Any]) -> dict[str, Any]:
+        return call_control(
+            f"{settings.host}:{settings.link_port}",
+            request,
+            authority=hub.authority / "ca.crt",
+            certificate=hub.authority / "hub.pem",
+            key=hub.authority / "hub.key",
+            timeout_s=CONTROL_TIMEOUT_S,
+        )
+
+    return Training(home, plan, control)
+
+
+CONDUCTS: dict[str, ConductFactory] = {"check": Check, "training": training}
 
 
 @app.main()  # type: ignore[untyped-decorator, unused-ignore]  # flwr is untyped here

@@ -25,10 +25,10 @@ from typing import Any
 
 from flwr.supercore.constant import TASK_TYPE_TO_COMMAND
 
-from protocols.bundle import build_bundle
 from server.training.control import ControlClient, SuperLinkError
 from server.training.gate import LOOPBACK, GateSettings
-from server.training.plan import RunFolder, RunPlan
+from server.training.plan import RunPlan
+from server.training.runs import begin, state_of
 
 HUB_HOME = "LIANFANG_HUB_HOME"
 START_TIMEOUT_S = 60.0
@@ -154,33 +154,11 @@ class SuperLink:
 
     def begin(self, plan: RunPlan) -> int:
         """Start a run of our bundle by this plan; return Flower's run id."""
-        folder = RunFolder(self._settings.home.resolve(), plan.run)
-        folder.store_plan(plan)
-        run_id = self.control.start_run(build_bundle(), {"run": plan.run})
-        folder.store_flower_run(run_id)
-        return run_id
+        return begin(self.control, self._settings.home.resolve(), plan)
 
     def state_of(self, run: str) -> dict[str, Any]:
-        """Return a run's state as the coordinator recorded it (see `coordinator.RunState`).
-
-        A coordinator that was killed cannot record its own end: the run is then reported as
-        failed, as soon as Flower knows.
-        """
-        folder = RunFolder(self._settings.home.resolve(), run)
-        run_id = folder.load_flower_run()
-        ended = run_id is not None and self.control.run_status(run_id).status == "finished"
-        # Read after the status: the coordinator's last words come before its end.
-        state = folder.load_state() or {"run": run, "state": "pending", "steps": [], "trouble": []}
-        if not ended or state["state"] not in {"pending", "running"}:
-            return state
-        phase = state["steps"][-1]["phase"] if state["steps"] else "plan"
-        trouble = {
-            "party": "hub",
-            "phase": phase,
-            "code": "coordinator_lost",
-            "reason": "the hub's coordinator ended before the run did; start the run again",
-        }
-        return state | {"state": "failed", "trouble": [*state["trouble"], trouble]}
+        """Return a run's state as the coordinator recorded it; see `runs.state_of`."""
+        return state_of(self.control, self._settings.home.resolve(), run)
 
     def _gate_settings(self) -> GateSettings:
         settings = self._settings

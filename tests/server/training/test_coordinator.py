@@ -133,7 +133,11 @@ def test_failure_names_party_phase_and_reason():
     (trouble,) = final.trouble
     assert (trouble.party, trouble.phase) == ("telecom", "train")
     assert (trouble.code, trouble.reason) == ("budget_exhausted", "epsilon is spent")
-    assert grid.asked[-1][0] == "train"
+    phases = [asked[0] for asked in grid.asked]
+    assert phases[:4] == ["plan", "align", "prepare", "train"]
+    # What was begun is closed at each partner by itself; validate and score are not reached.
+    assert phases[4:] == ["finish"] * 3
+    assert {name for asked in grid.asked[4:] for name in asked[2]} == set(NODES)
     assert conduct.outcome == "failed"
 
 
@@ -241,3 +245,26 @@ def test_run_that_is_stopped_in_the_middle_says_so():
     assert states[-1].state is State.FAILED
     assert [(t.party, t.phase, t.code) for t in states[-1].trouble] == [("hub", "plan", "stopped")]
     assert conduct.outcome == "failed"
+
+
+def test_partners_left_are_asked_for_the_changed_plan():
+    def declines(phase, attempt, body):
+        return refused("by_hand", "not this time")
+
+    final, grid, _, _ = run(plan(on_refusal="continue"), but("telecom", declines))
+    assert final.state is State.DONE
+    asked = [(phase, attempt, tuple(bodies)) for phase, attempt, bodies, _ in grid.asked[:3]]
+    assert asked == [
+        ("plan", 1, NODES),
+        ("plan", 2, ("insurer", "police")),
+        ("align", 1, ("insurer", "police")),
+    ]
+
+
+def test_refused_plan_leaves_nothing_to_close():
+    def declines(phase, attempt, body):
+        return refused("by_hand", "not this time")
+
+    final, grid, _, _ = run(plan(), but("telecom", declines))
+    assert final.state is State.REFUSED
+    assert [asked[0] for asked in grid.asked] == ["plan"]
