@@ -18,6 +18,7 @@ import typer
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 4
+_LOOK_EVERY_S = 0.5
 
 app = typer.Typer(
     name="lianfang-hub",
@@ -122,7 +123,7 @@ def serve(
 ) -> None:
     """Serve the link and Flower until stopped."""
     from server.home import HubHome  # noqa: PLC0415
-    from server.serving import run_directly  # noqa: PLC0415
+    from server.serving import register_partners, run_directly  # noqa: PLC0415
     from server.serving import serve as serve_hub  # noqa: PLC0415
 
     home = HubHome(directory)
@@ -141,8 +142,15 @@ def serve(
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
+        if hub.superlink is not None:
+            register_partners(home, hub.superlink.control)
         typer.echo("ready; stop with Ctrl-C. Next: lianfang-hub propose", err=True)
-        stop.wait()
+        known: set[str] = set()
+        while not stop.wait(_LOOK_EVERY_S):
+            joined = set(home.partners())
+            if hub.superlink is not None and joined != known:
+                register_partners(home, hub.superlink.control)
+                known = joined
 
 
 @app.command()

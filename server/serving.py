@@ -61,6 +61,16 @@ def serve(home: HubHome, *, flower: bool = True) -> Iterator[Hub]:
         service.stop()
 
 
+def register_partners(home: HubHome, control: ControlClient) -> None:
+    """Register every approved partner's SuperNode key; safe to repeat.
+
+    A SuperNode that dials in before its key is registered waits longer and longer between
+    its attempts, so this is done as soon as a partner has been approved.
+    """
+    for name, partner in home.partners().items():
+        control.register(name, partner["flower_public"].encode())
+
+
 def run_over_flower(
     home: HubHome, run: str, watch: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
@@ -72,8 +82,7 @@ def run_over_flower(
     from server.training.runs import begin, state_of  # noqa: PLC0415  loads flwr
 
     control = _control(home)
-    for name, partner in home.partners().items():
-        control.register(name, partner["flower_public"].encode())
+    register_partners(home, control)
     begin(control, home.root, RunFolder(home.root, run).load_plan())
     while True:
         state = state_of(control, home.root, run)

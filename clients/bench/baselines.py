@@ -57,6 +57,7 @@ class Settings:
     batch: int = 1024
     learning_rate: float = 0.01
     clip_norm: float = 1.0
+    accountant: str = "prv"
 
 
 def measure_baselines(
@@ -100,7 +101,7 @@ def pooled_opacus(
 
     Privacy:
         Neighbours: add or remove one row. Poisson sampling counts here, since the batch of
-        a step stays secret with the one who pools; Opacus's PRV accountant.
+        a step stays secret with the one who pools; Opacus's PRV accountant by default.
     """
     inputs = torch.tensor(values, dtype=torch.float32)
     targets = torch.tensor(labels, dtype=torch.float32)
@@ -113,7 +114,7 @@ def pooled_opacus(
         network = nn.Sequential(
             nn.Linear(values.shape[1], settings.hidden), nn.Tanh(), nn.Linear(settings.hidden, 1)
         )
-        engine = PrivacyEngine(accountant="prv")
+        engine = PrivacyEngine(accountant=settings.accountant)
         private, optimizer, loader = engine.make_private_with_epsilon(
             module=network,
             optimizer=torch.optim.Adam(network.parameters(), lr=settings.learning_rate),

@@ -71,7 +71,13 @@ def _bring_up(root: Path, dataset: Dataset, held_out: NDArray[np.bool_]) -> Town
         store_json(
             node / "policy.json",
             policy
-            | {"max_epsilon": 64.0, "cap_epsilon": 64.0, "max_steps": 10_000, "max_delta": 1e-3, "min_rows": 1},
+            | {
+                "max_epsilon": 64.0,
+                "cap_epsilon": 64.0,
+                "max_steps": 10_000,
+                "max_delta": 1e-3,
+                "min_rows": 1,
+            },
         )
     return town
 

@@ -67,6 +67,8 @@ class ColumnCode:
         # scoring; the nearest end stands for it.
         stretched = Axis.of(column).stretch(np.clip(filled, column.low, column.high))
         between = hats(stretched, np.array(self.knots.knots))
+        if len(self.knots.positions) == 1:
+            return between[:, -1:]
         single = []
         for spike in self.knots.spikes:
             here = np.abs(stretched - spike) <= self.knots.reach

@@ -17,6 +17,8 @@ from protocols.vertical.axis import Axis, Reals, nearest
 from protocols.vertical.contract import Numeric
 
 FINE_BINS = 256
+# Where a single ramp stands along its column.
+MIDDLE = 0.5
 # A bin is a spike if it holds this share of the rows and stands out of the noise.
 _SPIKE_SHARE = 0.05
 _SPIKE_DEVIATIONS = 6.0
@@ -30,7 +32,8 @@ class Knots:
         spikes: axis values with a level of their own; `reach` on either side counts as it.
         knots: rising axis values that carry the hat functions.
         positions: of spikes, then knots, as shares of the rows in [0, 1]; what
-            neighbouring coordinates have in common is smoothed along it.
+            neighbouring coordinates have in common is smoothed along it. One position
+            for two knots is a ramp: the weight of the upper knot alone.
     """
 
     spikes: tuple[float, ...]
@@ -41,7 +44,9 @@ class Knots:
 
 def fixed_knots(column: Numeric, count: int) -> Knots:
     """Divide the public range evenly on its axis; looks at no row and costs nothing."""
-    grid = Axis.of(column).grid(count)
+    grid = Axis.of(column).grid(max(count, 2))
+    if count == 1:
+        return Knots((), (float(grid[0]), float(grid[-1])), (MIDDLE,), 0.0)
     span = max(float(grid[-1] - grid[0]), 1e-12)
     return Knots((), tuple(grid.tolist()), tuple(((grid - grid[0]) / span).tolist()), 0.0)
 

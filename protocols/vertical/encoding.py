@@ -19,7 +19,7 @@ Privacy:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -36,8 +36,9 @@ from protocols.vertical.binning import ColumnCode
 from protocols.vertical.budget import noise_multiplier_of_share
 from protocols.vertical.contract import Contract, Numeric
 from protocols.vertical.edges import Knots, fixed_knots, histogram, private_knots
-from protocols.vertical.neural import Expert, Targets, centring_of, outline
+from protocols.vertical.neural import Expert, Targets
 from protocols.vertical.neural_training import train_expert
+from protocols.vertical.outline import centring_of, outline
 from protocols.vertical.plan import TrainingPlan
 from protocols.vertical.settings import EncoderTerms
 
@@ -45,7 +46,7 @@ Columns = Mapping[str, NDArray[np.float64] | NDArray[np.int64]]
 Random = Callable[[int], bytes]
 
 _SUM_BITS = 16
-_ROWS_AT_ONCE = 1 << 16
+_NUMBERS_AT_ONCE = 1 << 24
 # A bound below this share of the largest possible norm would clip too many rows if the
 # means were far off.
 _LEAST_BOUND = 0.15
@@ -81,8 +82,7 @@ class Encoder:
         """
         rows = len(next(iter(columns.values())))
         result = np.empty((rows, self.width), dtype=np.float32)
-        for start in range(0, rows, _ROWS_AT_ONCE):
-            part = slice(start, start + _ROWS_AT_ONCE)
+        for part in _pieces(self.codes, rows):
             joined = _joined(self.codes, columns, part)
             centred = joined - self.means
             norms = np.linalg.norm(centred, axis=1, keepdims=True)
@@ -173,10 +173,7 @@ def fit_encoder(
     doubt = deviation if terms.mean_share > 0 else math.inf
     # The steps look at rows, so they are paid for before the first of them.
     yield Charge("encoder/neural", terms.neural.event)
-    outlines = (
-        outline(codes, _joined(codes, columns, slice(start, start + _ROWS_AT_ONCE)))
-        for start in range(0, rows, _ROWS_AT_ONCE)
-    )
+    outlines = (outline(codes, _joined(codes, columns, part)) for part in _pieces(codes, rows))
     centring = centring_of(codes, means, doubt)
     return encoder.with_expert(
         train_expert(terms.neural, outlines, centring, targets, random=random)
@@ -208,8 +205,8 @@ def _noised_sum(
     """Return the sum of all encoded rows with noise, and the noise's standard deviation."""
     scale = 1 << _SUM_BITS
     total = np.zeros(sum(code.width for code in codes), dtype=np.int64)
-    for start in range(0, rows, _ROWS_AT_ONCE):
-        joined = _joined(codes, columns, slice(start, start + _ROWS_AT_ONCE))
+    for part in _pieces(codes, rows):
+        joined = _joined(codes, columns, part)
         # Cut toward zero, so that no row grows longer than 1 in fixed point.
         total += np.trunc(joined * scale).astype(np.int64).sum(axis=0)
     variance = math.ceil((noise * scale) ** 2)
@@ -232,6 +229,12 @@ def _centred(
     mean_square = float(means.sum() * weight - (means**2).sum())
     bound = min(1.0, _SLACK * math.sqrt(max(_LEAST_BOUND, mean_square)))
     return Encoder(codes, means, bound, spread / bound**2)
+
+
+def _pieces(codes: tuple[ColumnCode, ...], rows: int) -> Iterator[slice]:
+    """Cut rows so that a piece of the joined coordinates fits in memory, however wide."""
+    step = max(1, _NUMBERS_AT_ONCE // sum(code.width for code in codes))
+    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def _joined(codes: tuple[ColumnCode, ...], columns: Columns, part: slice) -> Reals:

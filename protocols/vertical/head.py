@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from protocols.codec import canonical_json
+from protocols.dp.discrete import MAX_SIGMA_SQUARED
 from protocols.dp.events import Gaussian
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.program import Charge, Checkpoint, Program, Progress
@@ -53,7 +54,6 @@ from protocols.vertical.shares import Shared, Trio, matrix_product, product
 # Float32 features may exceed their norm by a rounding error; the sensitivity allows for it.
 NORM_TOLERANCE = Fraction(1, 1_000_000)
 MIN_FEATURE_BITS = 8
-MAX_DEVIATION = 2.0**58
 # Words of one frame while the encoded table is shared: 16 MiB.
 SHARE_CHUNK_WORDS = 1 << 21
 
@@ -119,10 +119,10 @@ class Terms:
             raise UnsupportedParameterError(
                 f"rows: {self.rows} leave too few bits; sample the population"
             )
-        # A gradient is below 2^61; noise beyond that would wrap and drown it unseen.
-        if not self.noise_multiplier * self.sensitivity < MAX_DEVIATION:
+        # Found out here and not at the first draw, when the step is paid for already.
+        if not (self.noise_multiplier * self.sensitivity) ** 2 <= 2 * MAX_SIGMA_SQUARED:
             raise UnsupportedParameterError(
-                "noise multiplier: the noise leaves 64 bits; allow more epsilon or fewer steps"
+                "noise multiplier: no such noise can be drawn; allow more epsilon or fewer steps"
             )
 
     @property

@@ -12,7 +12,6 @@ and nothing that is read can run.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,15 +20,11 @@ from numpy.typing import NDArray
 from protocols.codec import Reader, Writer
 from protocols.errors import MalformedMessageError
 from protocols.vertical.axis import Reals
-from protocols.vertical.binning import ColumnCode
-from protocols.vertical.contract import Category
 from protocols.vertical.neural_terms import MAX_WIDTH
+from protocols.vertical.outline import standardised
 
 MAX_INPUTS = 1 << 20
 _VERSION = "lianfang expert v1"
-# No input is further from its centre than this many of its deviations.
-_FARTHEST = 4.0
-_LEAST_VARIANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,72 +101,6 @@ class Expert:
             layer.reshape(width, inputs).astype(np.float32),
             bias.astype(np.float32),
         )
-
-
-def outline(codes: Sequence[ColumnCode], joined: Reals) -> Reals:
-    """Sum up binning coordinates: a number's place in [0, 1], a missing value, each level.
-
-    Thirty knots serve a linear head, but a network would pay for each of them in noise.
-
-    Shapes:
-        joined: (rows, width) with weight 1/sqrt(columns), not centred; result: (rows, inputs).
-    """
-    parts, at = [], 0
-    for code in codes:
-        coordinates = joined[:, at : at + code.width]
-        at += code.width
-        if isinstance(code.column, Category):
-            parts.append(coordinates)
-            continue
-        if code.column.missing:
-            parts.append(coordinates[:, :1])
-        places = np.nan_to_num(np.array(code.positions))
-        parts.append((coordinates @ places)[:, None])
-    return np.concatenate(parts, axis=1) * math.sqrt(len(codes))
-
-
-def centring_of(codes: Sequence[ColumnCode], means: Reals, deviation: float) -> tuple[Reals, Reals]:
-    """Return centre and scale of each input, from the released means of the coordinates.
-
-    The means of a column's hats are a histogram of its places, so that mean and variance
-    of a place follow from them; the noisier they are, the more an even spread counts.
-
-    Shapes:
-        means: (width,), with weight 1/sqrt(columns); results: (inputs,).
-
-    Args:
-        deviation: of the noise in each of `means`; infinite if they were not released.
-
-    Privacy:
-        Post-processing: looks at no row.
-    """
-    centres: list[float] = []
-    variances: list[float] = []
-    at, rescale = 0, math.sqrt(len(codes))
-    for code in codes:
-        shares = means[at : at + code.width] * rescale
-        at += code.width
-        doubt = deviation * rescale * math.sqrt(code.width)
-        trust = 1 / (1 + doubt) if math.isfinite(doubt) else 0.0
-        levels = shares
-        if not isinstance(code.column, Category):
-            levels = shares[:1] if code.column.missing else shares[:0]
-        rates = np.clip(trust * levels + (1 - trust) / code.width, 0.0, 1.0)
-        centres += rates.tolist()
-        variances += (rates * (1 - rates)).tolist()
-        if not isinstance(code.column, Category):
-            places, total = np.nan_to_num(np.array(code.positions)), max(float(shares.sum()), 1e-9)
-            middle = trust * float(shares @ places) / total + (1 - trust) / 2
-            square = trust * float(shares @ places**2) / total + (1 - trust) / 3
-            centres.append(middle)
-            variances.append(square - middle**2)
-    return np.array(centres), np.sqrt(np.maximum(variances, _LEAST_VARIANCE))
-
-
-def standardised(outlines: Reals, centre: Reals, scale: Reals) -> Reals:
-    """Centre and scale inputs, and cut them off far from the centre."""
-    inputs: Reals = np.clip((outlines - centre) / scale, -_FARTHEST, _FARTHEST)
-    return inputs
 
 
 def _array(reader: Reader, size: int, kind: str) -> Reals:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocols.dp.events import SampledGaussian
+from protocols.dp.events import Gaussian, SampledGaussian
 from protocols.errors import UnsupportedParameterError
 
 NO_TASK, LABELS, RECONSTRUCTION = "none", "labels", "reconstruction"
@@ -45,7 +45,7 @@ class NeuralTerms:
         if not 0 < self.weight < 1:
             raise _refused("neural_weight", "must lie between 0 and 1")
         try:
-            _ = self.event
+            Gaussian(self.noise)
         except UnsupportedParameterError as error:
             raise _refused("neural_noise", "must be a noise multiplier greater than 0") from error
 

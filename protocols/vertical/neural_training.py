@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from protocols.vertical.axis import Reals
-from protocols.vertical.neural import Expert, Targets, standardised
+from protocols.vertical.neural import Expert, Targets
 from protocols.vertical.neural_terms import LABELS, NeuralTerms
+from protocols.vertical.outline import standardised
 
 Random = Callable[[int], bytes]
 
@@ -110,6 +111,11 @@ class _Rows(Dataset[tuple[Tensor, Tensor]]):
         self._inputs = inputs
         self._targets = inputs if labels is None else labels[:, None]
 
+    @property
+    def width(self) -> int:
+        """Return how many inputs a row has."""
+        return self._inputs.shape[1]
+
     def __len__(self) -> int:
         return len(self._inputs)
 
@@ -128,7 +134,7 @@ def _descend(
     from opacus import PrivacyEngine  # noqa: PLC0415  over a second; few need it
 
     batches, noise, hiding = torch.Generator(), torch.Generator(), torch.Generator()
-    rate = _LEARNING_RATE * model[0].in_features ** -0.5
+    rate = _LEARNING_RATE * rows.width**-0.5
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     with _expected_warnings():
         engine = PrivacyEngine(accountant="rdp")

@@ -48,7 +48,8 @@ class EncoderTerms:
     """How a partner encodes, and which shares of the run's mu^2 it may spend on it.
 
     Attributes:
-        knots: coordinates of a numeric column, before spikes and missing values.
+        knots: coordinates of a numeric column, before spikes and missing values; 1 is a
+            single ramp over the public range, for tables with very many columns.
         edge_share: for histograms; 0 takes fixed knots, which look at no row.
         mean_share: for the means that rows are centred by.
         neural_width and others: as in `NeuralTerms`; all at rest without an expert.
@@ -65,8 +66,8 @@ class EncoderTerms:
     neural_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 2 <= self.knots <= 256:
-            raise UnsupportedParameterError("encoder.knots: must be 2 to 256; correct the plan")
+        if not 1 <= self.knots <= 256:
+            raise UnsupportedParameterError("encoder.knots: must be 1 to 256; correct the plan")
         if not (0 <= self.edge_share < 1 and 0 <= self.mean_share < 1):
             raise UnsupportedParameterError("encoder shares: must lie in [0, 1); correct the plan")
         resting = (NO_TASK, 0, 0, 0, 0)

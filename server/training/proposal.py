@@ -14,7 +14,7 @@ from typing import Any
 
 from protocols.errors import UnsupportedParameterError
 from protocols.phase import PHASES
-from protocols.vertical.contract import Contract
+from protocols.vertical.contract import Contract, Numeric
 from protocols.vertical.plan import HUB, Partner, TrainingPlan
 from protocols.vertical.settings import EncoderTerms, Schedule
 from server.training.experts import OWN_NORM, check_experts, expert_fields
@@ -24,6 +24,9 @@ COMPUTE_PARTIES = 3
 # Measured on the benchmark sets with other seeds than are reported; see docs/benchmarks.md.
 MEAN_SHARE = 0.02
 COUNT_SHARE = 0.005
+# Coordinates of a numeric column, and the most of one partner's numeric columns together.
+KNOTS = 32
+MAX_NUMERIC_WIDTH = 1536
 REACH = 0.4
 MOMENTUM = 0.8
 # Steps times step size: how far the weights may travel, whatever the number of steps.
@@ -170,8 +173,21 @@ def _partner(
         identity=partner["identity"],
         columns=columns,
         norm=math.sqrt(share) * (1 - 1e-12),
-        encoder=EncoderTerms(mean_share=MEAN_SHARE * share, **expert),
+        encoder=EncoderTerms(
+            knots=_knots(Contract.parse(partner["contract"]), columns),
+            mean_share=MEAN_SHARE * share,
+            **expert,
+        ),
     )
+
+
+def _knots(contract: Contract, columns: Sequence[str]) -> int:
+    """Return how finely numeric columns are divided: fully, or as far as a wide table allows."""
+    taking = set(columns)
+    numeric = sum(
+        1 for column in contract.columns if isinstance(column, Numeric) and column.name in taking
+    )
+    return max(1, min(KNOTS, MAX_NUMERIC_WIDTH // max(numeric, 1)))
 
 
 def _compute_parties(label_holder: str, taking: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

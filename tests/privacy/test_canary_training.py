@@ -4,8 +4,8 @@ Many small runs are one audit: each canary is in one run only, so that together 
 one mechanism in which every person takes part once, and its claim is that of one run.
 
 The bound must stay below the claim, and must rise above it where a build adds no noise or
-lets rows of twice the norm in. At 4,000 canaries the first is certain and the second not,
-so that it is left to the slow test with more.
+lets rows of twice the norm in. 4,000 canaries show the first; the second takes 80,000,
+which is what makes it clear of chance. Randomness is from seeds: the figures are fixed.
 """
 
 from collections.abc import Callable
@@ -121,12 +121,12 @@ def test_bound_stays_below_the_claim(train_all):
 def test_training_without_noise_is_caught(train_all):
     result, claim = audited(train_all, runs=20, sampler=lambda _: silent)
     assert result.correct == result.guesses
-    assert result.epsilon > 2 * claim
+    assert result.epsilon > 1.5 * claim
 
 
-def test_rows_of_four_times_the_norm_are_caught(train_all, monkeypatch):
+def test_rows_of_twice_the_norm_are_caught(train_all, monkeypatch):
     let_longer_rows_in(monkeypatch)
-    result, claim = audited(train_all, runs=20, norm=4.0)
+    result, claim = audited(train_all, runs=400, norm=2.0)
     assert result.epsilon > claim
 
 
@@ -137,10 +137,10 @@ def test_bound_of_many_canaries_is_near_but_below_the_claim(train_all):
 
 
 @pytest.mark.slow
-def test_rows_of_twice_the_norm_are_caught(train_all, monkeypatch):
+def test_rows_of_twice_the_norm_are_caught_clearly(train_all, monkeypatch):
     let_longer_rows_in(monkeypatch)
-    result, claim = audited(train_all, runs=600, norm=2.0)
-    assert result.epsilon > claim
+    result, claim = audited(train_all, runs=1500, norm=2.0)
+    assert result.epsilon > 1.1 * claim
 
 
 @pytest.mark.slow

@@ -201,7 +201,7 @@ def test_two_worlds_look_alike_before_the_first_opening(train_all, observer):
     # worlds and their randomness from run to run. Were one word of the view not masked by
     # something the observer does not know, its bits would tell the worlds apart.
     terms = make_terms(PARTNERS, 3)
-    runs = 200
+    runs = 100
     totals = []
     for world in (1, 2):
         inputs = make_inputs(terms, PARTNERS, secret=world)

@@ -13,7 +13,8 @@ from clients.bench.baselines import Settings, measure_baselines, noisy_split, po
 from clients.bench.dataset import load_dataset
 
 ROWS = 600
-QUICK = Settings(hidden=8, epochs=4, batch=128, learning_rate=0.05)
+# The RDP accountant is looser than the default and takes no time.
+QUICK = Settings(hidden=8, epochs=4, batch=128, learning_rate=0.05, accountant="rdp")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_tighter_epsilon_hurts_network(train):
         assert spent <= epsilon
         return float(roc_auc_score(labels[~train], scores[~train]))
 
-    assert held_out_auc(50.0) > held_out_auc(0.1) + 0.1
+    assert held_out_auc(50.0) > held_out_auc(0.5) + 0.1
 
 
 def test_split_vectors_tell_only_under_loose_epsilon(directory, train):
@@ -89,6 +90,7 @@ def test_split_vectors_tell_only_under_loose_epsilon(directory, train):
     assert held_out_auc(200.0) > held_out_auc(0.1) + 0.1
 
 
+@pytest.mark.slow
 def test_command_writes_its_figures(directory, tmp_path):
     written = tmp_path / "figures.json"
     command = [sys.executable, "-m", "clients.cli", "bench", "baselines", "--data", str(directory)]

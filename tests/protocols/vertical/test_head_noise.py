@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from protocols.codec import Reader, Writer
 from protocols.dp.discrete import sample_discrete_gaussian
 from protocols.dp.events import Gaussian
+from protocols.errors import UnsupportedParameterError
 from protocols.program import Charge, Checkpoint, Send
 from protocols.vertical.head import Base, Inputs
-from protocols.vertical.response import Response
+from protocols.vertical.response import Response, noise_variance
 from protocols.vertical.settings import Schedule
 
 NAMES = ("insurer", "telecom", "police")
@@ -209,3 +210,21 @@ def test_sensitivity_allows_for_rounded_norms(case):
     longest = (1 + Fraction(1, 10**6)) ** 2 * (1 + Fraction(1, 10**9))
     assert terms.sensitivity**2 >= exact**2 * longest
     assert terms.sensitivity <= exact * (1 + Fraction(1, 10**5))
+
+
+def test_noise_that_terms_allow_can_be_drawn(case):
+    # The largest noise multiplier that terms accept is one that the sampler accepts too.
+    terms = case().terms
+    low, high = 1.0, 1e9
+    for _ in range(60):
+        middle = (low * high) ** 0.5
+        try:
+            replace(terms, noise_multiplier=middle)
+        except UnsupportedParameterError:
+            high = middle
+        else:
+            low = middle
+    variance = noise_variance(noise_multiplier=low * (1 - 1e-9), sensitivity=terms.sensitivity)
+    assert len(sample_discrete_gaussian(variance, 3, random=np.random.default_rng(0).bytes)) == 3
+    # And nothing wraps: gradient and ten deviations stay within 63 bits.
+    assert terms.rows * terms.sensitivity + 10 * low * terms.sensitivity < 2**63

@@ -231,3 +231,10 @@ def test_no_message_is_left_unread(case, trained):
 
     trained(case(widths=WIDTHS), watch=watch)
     assert sent == read
+
+
+def test_machine_that_rounds_coefficients_otherwise_is_found_out(case, monkeypatch):
+    terms = case(degree=1, base=Base(20, 0.3, 0.2)).terms
+    before = terms.digest
+    monkeypatch.setattr("protocols.vertical.response.COEFFICIENT_BITS", 15)
+    assert terms.digest != before

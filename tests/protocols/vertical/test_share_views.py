@@ -73,7 +73,7 @@ def test_received_words_are_uniform_over_fresh_seeds(play, party):
         b = yield from trio.multiply(a, a, 2)
         return (yield from trio.truncate(product(a, b, 2) + trio.zero(2), 5))
 
-    runs = [np.stack([w[:2] for w in view(play, body, party, seed)]) for seed in range(1000)]
+    runs = [np.stack([w[:2] for w in view(play, body, party, seed)]) for seed in range(400)]
     for message in np.stack(runs).transpose(1, 0, 2):
         assert worst_deviation(message[:, 0]) < 6
 

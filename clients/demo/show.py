@@ -1,0 +1,207 @@
+"""The demonstration: a hub and three partners with real certificates and real Flower processes.
+
+Every step is done by the commands that operators use; only the town's people are made up.
+Everything stays in one directory, laid out as in production.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from clients.bench.dataset import HELD_OUT, load_dataset, split_rows
+from clients.demo.bringing_up import CommandError, Town, join_partner, make_hub, run_command
+from clients.demo.comparison import Comparison, compare, draw_table
+from clients.demo.town import write_town
+from clients.node.files import load_json
+
+LABEL_HOLDER = "insurer"
+MARK = "demo.json"
+_READY_S = 90.0
+_STOP_S = 15.0
+
+
+def run_demo(
+    directory: Path, *, data: Path | None, people: int, seed: int, epsilon: float, quiet: bool
+) -> dict[str, Any]:
+    """Run the demonstration and return its figures with a table for people."""
+    _clear(directory)
+    started = time.monotonic()
+    run = f"demo-{seed}"
+    steps = _Steps(quiet=quiet)
+    with steps, ExitStack() as processes:
+        steps.begin("writing the tables" if data else "building a simulated town")
+        town, holder = _tables(directory, data, people=people, seed=seed)
+        steps.begin("starting the hub and three nodes")
+        _start(town, processes, directory)
+        steps.begin("training over Flower")
+        _train(town, holder, run, epsilon=epsilon, quiet=quiet)
+        steps.begin("computing the references")
+        figures = compare(town, holder, run)
+    seconds = time.monotonic() - started
+    following = f"lianfang node sent {town.nodes[_other(town, holder)]} {run}"
+    return _result(figures, directory, run, epsilon=epsilon, seconds=seconds) | {
+        "following": following
+    }
+
+
+def _tables(directory: Path, data: Path | None, *, people: int, seed: int) -> tuple[Town, str]:
+    """Write every partner's table and contract, make the hub, and bring the partners to it."""
+    places: dict[str, tuple[Path, Path, str | None]] = {}
+    if data is None:
+        folder = directory / "town"
+        write_town(folder, seed, people)
+        holder = LABEL_HOLDER
+        for name in ("insurer", "telecom", "police"):
+            places[name] = (folder / name / "table.parquet", folder / name / "contract.json", None)
+    else:
+        dataset, folder = load_dataset(data), directory / "data"
+        folder.mkdir(parents=True)
+        holder = dataset.label_holder
+        held_out = split_rows(dataset.labels, seed)
+        for name in dataset.parties:
+            table, contract = folder / f"{name}.parquet", folder / f"{name}.json"
+            dataset.write_party(name, table, held_out)
+            contract.write_text(json.dumps(dataset.contract(name).format()))
+            places[name] = (table, contract, HELD_OUT if name == holder else None)
+    town = make_hub(directory)
+    for name, (table, contract, held_out_column) in places.items():
+        join_partner(town, name, table=table, contract=contract, held_out_column=held_out_column)
+    town.introduce()
+    return town, holder
+
+
+def _start(town: Town, processes: ExitStack, directory: Path) -> None:
+    """Start the hub, wait for its SuperLink, then start every node."""
+    logs = directory / "logs"
+    logs.mkdir()
+    processes.enter_context(_process(["server.cli", "serve", str(town.hub)], logs / "hub.log"))
+    _await_ready(logs, ["hub"])
+    for name, node in town.nodes.items():
+        command = ["clients.cli", "node", "start", str(node)]
+        processes.enter_context(_process(command, logs / f"{name}.log"))
+    _await_ready(logs, list(town.nodes))
+
+
+def _await_ready(logs: Path, waiting: list[str]) -> None:
+    ends_at = time.monotonic() + _READY_S
+    while waiting:
+        waiting = [name for name in waiting if "Next:" not in (logs / f"{name}.log").read_text()]
+        if waiting and time.monotonic() > ends_at:
+            raise CommandError(f"{waiting[0]} did not start in {_READY_S:g} s; see {logs}")
+        time.sleep(0.1)
+
+
+def _train(town: Town, holder: str, run: str, *, epsilon: float, quiet: bool) -> None:
+    run_command(
+        *("lianfang-hub", "propose", str(town.hub), run, "--label-holder", holder),
+        *("--epsilon", repr(epsilon), "--min-rows", "100"),
+    )
+    command = [sys.executable, "-m", "server.cli", "run", str(town.hub), run, "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own module
+    del quiet
+    if done.returncode != 0:
+        state = json.loads(done.stdout)["state"] if done.stdout else {"trouble": []}
+        said = "; ".join(f"{t['party']}, {t['phase']}: {t['reason']}" for t in state["trouble"])
+        raise CommandError(f"the run did not end well: {said or done.stderr.strip()}")
+
+
+@contextmanager
+def _process(arguments: list[str], log: Path) -> Iterator[None]:
+    """Run one of our long-lived commands; it is stopped, politely first, at the end."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603  our own module
+            [sys.executable, "-m", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _clear(directory: Path) -> None:
+    """Make room for a new demonstration; never touches a directory that is not one."""
+    if directory.exists() and any(directory.iterdir()):
+        if not (directory / MARK).exists():
+            raise CommandError(
+                f"{directory}: not empty and no demonstration; choose another directory"
+            )
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / MARK).write_text('{"what": "demonstration data, safe to delete"}\n')
+
+
+def _result(
+    figures: Comparison, directory: Path, run: str, *, epsilon: float, seconds: float
+) -> dict[str, Any]:
+    record = load_json(directory / "hub" / "runs" / run / "record.json")
+    spent = record["privacy"]["epsilon_spent"]
+    sent = {
+        name: sum(size for phase in phases.values() for size in phase.values())
+        for name, phases in record["bytes"]["by_partner"].items()
+    }
+    table = draw_table(
+        figures, spent=spent, delta=record["privacy"]["delta"], seconds=seconds, sent=sent
+    )
+    return {
+        "run": run,
+        "auc_label_holder": figures.alone,
+        "auc": figures.joint,
+        "auc_pooled": figures.pooled,
+        "epsilon": spent,
+        "epsilon_planned": epsilon,
+        "seconds": round(seconds, 1),
+        "bytes_sent": sent,
+        "record": str(directory / "hub" / "runs" / run / "record.json"),
+        "table": table,
+    }
+
+
+def _other(town: Town, holder: str) -> str:
+    return next(name for name in sorted(town.nodes, reverse=True) if name != holder)
+
+
+class _Steps:
+    """One line for every step that is under way, on standard error."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+            console=Console(stderr=True), disable=quiet,
+        )  # fmt: skip
+        self._current: Any = None
+
+    def begin(self, what: str) -> None:
+        """End the step before and show a new one."""
+        self._end()
+        self._current = self._progress.add_task(what, total=None)
+
+    def __enter__(self) -> _Steps:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+        self._progress.stop()
+
+    def _end(self) -> None:
+        if self._current is not None:
+            self._progress.update(self._current, total=1, completed=1)
