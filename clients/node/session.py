@@ -155,7 +155,12 @@ class Session:
 
     def _keep(self, step: int, state: bytes) -> None:
         store_bytes(self.directory / f"checkpoint-{step}.bin", state)
-        (self.directory / f"checkpoint-{step - _KEPT_CHECKPOINTS}.bin").unlink(missing_ok=True)
+        # Everything else goes, later steps of an abandoned attempt included: what is told to
+        # the others as held must be what was reached last.
+        kept = {f"checkpoint-{step - back}.bin" for back in range(_KEPT_CHECKPOINTS)}
+        for path in self.directory.glob("checkpoint-*.bin"):
+            if path.name not in kept:
+                path.unlink()
 
     def _record_sent(self, label: str, sent: dict[str, int]) -> None:
         path = self.directory / "sent.json"

@@ -31,7 +31,7 @@ class Conditioner:
     """One matrix a column, and the columns' places among the coordinates."""
 
     columns: tuple[slice, ...]
-    matrices: tuple[Tensor, ...] = field(repr=False)
+    matrices: tuple[Tensor | None, ...] = field(repr=False)  # None leaves a column as it is
 
     @classmethod
     def of(cls, positions: Sequence[Sequence[float]], spread: NDArray[np.float64]) -> Conditioner:
@@ -55,13 +55,13 @@ class Conditioner:
     @classmethod
     def none(cls, width: int) -> Conditioner:
         """Leave gradients as they are, over one column of `width` coordinates."""
-        return cls((slice(0, width),), (torch.eye(width, dtype=torch.float64),))
+        return cls((slice(0, width),), (None,))
 
     def condition(self, gradient: Tensor) -> Tensor:
         """Smooth and lift a gradient; (width,), float64."""
         result = torch.empty_like(gradient)
         for part, matrix in zip(self.columns, self.matrices, strict=True):
-            result[part] = matrix @ gradient[part]
+            result[part] = gradient[part] if matrix is None else matrix @ gradient[part]
         return result
 
     def shrink(self, weights: Tensor, cut: float) -> Tensor:

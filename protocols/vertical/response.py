@@ -29,7 +29,8 @@ from protocols.vertical.shares import Shared, Trio
 
 LOGIT_BITS = 12
 COEFFICIENT_BITS = 16
-RESIDUAL_BITS = 24
+# Finer would leave no room for the noise of small epsilon: its sampler ends at 2^45.
+RESIDUAL_BITS = 20
 MIN_RATE = 0.001
 # Points of the least-squares fit on (0, bound]; the other half follows from symmetry.
 FIT_POINTS = 1000

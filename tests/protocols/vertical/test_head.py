@@ -191,7 +191,7 @@ def test_table_is_shared_in_frames(case, trained, monkeypatch):
         ({"noise_multiplier": 0.0}, "noise multiplier"),
         ({"noise_multiplier": float("nan")}, "noise multiplier"),
         ({"noise_multiplier": 1e6}, "no such noise"),
-        ({"rows": 2**29}, "rows"),
+        ({"rows": 2**33}, "rows"),
         ({"degree": 2}, "degree"),
         ({"blocks": (Block("insurer", 1, 0.5, 1.0), Block("insurer", 1, 0.5, 1.0))}, "each owner"),
         ({"blocks": (Block("insurer", 1, 0.8, 1.0), Block("police", 1, 0.8, 1.0))}, "squares"),

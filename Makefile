@@ -1,0 +1,45 @@
+# Thin aliases; every target sets up its own environment from nothing.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# torch comes first and by its exact version: any other request may fetch a build for GPUs.
+TORCH := torch==2.13.0
+GPU_PACKAGES := $(foreach name,cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas \
+	nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft \
+	nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 \
+	nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx triton torch,--no-emit-package $(name))
+
+.PHONY: help demo test test-slow check bench lock clean
+
+help:  ## say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(READY): pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $(READY)
+
+demo: $(READY)  ## bring up a hub and three partners on a simulated town, and train
+	$(BIN)/lianfang demo
+
+test: $(READY)  ## the default suite
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## statistical, fault and whole-system tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY)  ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock:  ## pin every dependency anew, with hashes
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate $(GPU_PACKAGES) --output-file requirements.lock
+
+clean:  ## remove the environment and the demonstration's data
+	rm -rf $(VENV) lianfang-data
