@@ -76,3 +76,47 @@ def baselines(
         f"{sum(figures['seconds'].values()):.1f} s",
     ]
     say(output, figures, "\n".join(lines), "lianfang bench train with the same --data and --seed")
+
+
+@app.command()
+def scale(
+    rows: Annotated[int, typer.Option(help="Rows of every party.")] = 30_000,
+    width: Annotated[int, typer.Option(help="Encoded columns of all owners together.")] = 265,
+    steps: Annotated[int, typer.Option(help="Steps of the joint head.")] = 40,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.")
+    ] = None,
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Measure time, bytes and memory of a run by its size, on made-up columns."""
+    from clients.bench.scale import measure_scale  # noqa: PLC0415  loads numpy and polars
+
+    figures = measure_scale(rows=rows, width=width, steps=steps, epsilon=1.0, delta=1e-5)
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=1) + "\n")
+    peak = max(figures["peak_rss_mb"].values())
+    lines = [
+        f"{figures['rows']} rows, {figures['width']} encoded columns, {steps} steps",
+        *(f"  {phase:<10} {seconds:8.2f} s" for phase, seconds in figures["seconds"].items()),
+        f"  {figures['bytes_total']:,} bytes sent; largest process {peak:,.0f} MB",
+    ]
+    say(
+        output,
+        figures,
+        "\n".join(lines),
+        "lianfang bench plot with the JSON files of several sizes",
+    )
+
+
+@app.command()
+def plot(
+    figures: Annotated[list[Path], typer.Argument(help="JSON files of `bench scale`.")],
+    svg: Annotated[Path, typer.Option(help="Where to write the plot.")] = Path("scaling.svg"),
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Draw time and bytes by rows from several runs of `bench scale`."""
+    from clients.bench.plot import draw_scaling  # noqa: PLC0415
+    from clients.bench.scale import load_points  # noqa: PLC0415  loads numpy and polars
+
+    svg.write_text(draw_scaling(load_points(figures)))
+    say(output, {"svg": str(svg)}, f"Drew {len(figures)} sizes into {svg}.", "look at it")
