@@ -13,7 +13,7 @@ import typer
 from clients.bench.cli import app as bench
 from clients.demo.cli import demo
 from clients.node.cli import app as node
-from clients.output import EXIT_CONFIG, EXIT_FAILED, EXIT_REFUSED
+from clients.output import explain
 
 app = typer.Typer(
     name="lianfang",
@@ -29,23 +29,10 @@ app.command(name="demo")(demo)
 
 def main() -> None:
     """Run the command line; known errors end with one clear line and their exit code."""
-    from clients.keys import KeyStoreError  # noqa: PLC0415  not needed for help
-    from clients.node.home import ConfigError  # noqa: PLC0415
-    from compliance.errors import ComplianceError  # noqa: PLC0415
-    from protocols.errors import ProtocolError  # noqa: PLC0415
-    from protocols.link import TransportError  # noqa: PLC0415
-
     try:
         app()
-    except (ConfigError, KeyStoreError, ProtocolError) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_CONFIG)
-    except ComplianceError as error:
-        typer.echo(f"refused: {error}", err=True)
-        sys.exit(EXIT_REFUSED)
-    except (TransportError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_FAILED)
+    except Exception as error:  # noqa: BLE001  # unknown errors are raised again by `explain`
+        sys.exit(explain(error))
 
 
 if __name__ == "__main__":

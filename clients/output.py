@@ -2,6 +2,7 @@
 
 0  done
 1  failed: the network, another party, or this machine
+2  the command line itself is wrong
 3  refused: a policy or a budget says no
 4  configuration or input is wrong; the text names the field and the cure
 """
@@ -29,9 +30,39 @@ class Format(StrEnum):
 Formatted = Annotated[Format, typer.Option("--format", help="text for people, json for machines.")]
 
 
+class CommandError(RuntimeError):
+    """A command could not do its work; carries what to tell."""
+
+
 def say(output: Format, value: dict[str, Any], text: str, following: str) -> None:
     """Write the result and the next command."""
     if output is Format.JSON:
         typer.echo(json.dumps(value | {"next": following}, ensure_ascii=False))
     else:
         typer.echo(f"{text}\nNext: {following}")
+
+
+def explain(error: Exception) -> int:
+    """Write one clear line about a known error and return its exit code.
+
+    Raises:
+        Exception: the error itself, if it is not a known one.
+    """
+    # Imported where something went wrong: help must not wait for cryptography and gRPC.
+    from clients.config import ConfigError  # noqa: PLC0415  see above
+    from clients.keys import KeyStoreError  # noqa: PLC0415  see above
+    from compliance.errors import ComplianceError  # noqa: PLC0415  see above
+    from protocols.errors import ProtocolError  # noqa: PLC0415  see above
+    from protocols.link import TransportError  # noqa: PLC0415  see above
+
+    match error:
+        case ConfigError() | KeyStoreError() | ProtocolError():
+            typer.echo(f"error: {error}", err=True)
+            return EXIT_CONFIG
+        case ComplianceError():
+            typer.echo(f"refused: {error}", err=True)
+            return EXIT_REFUSED
+        case TransportError() | OSError() | CommandError():
+            typer.echo(f"error: {error}", err=True)
+            return EXIT_FAILED
+    raise error

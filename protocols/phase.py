@@ -21,6 +21,8 @@ from protocols.errors import MalformedMessageError
 PHASES = ("plan", "align", "prepare", "train", "validate", "score", "finish")
 # The code of a partner that ran out of time: it was waiting, most likely for another one.
 DEADLINE = "deadline"
+# The code of a partner whose work ended because another partner was gone.
+PEER_LOST = "peer_lost"
 MAX_BODY = 4 * 1024 * 1024
 MAX_REASON = 2000
 MAX_ATTEMPT = 1000

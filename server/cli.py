@@ -42,9 +42,9 @@ Formatted = Annotated[Format, typer.Option("--format", help="text for people, js
 
 def main() -> None:
     """Run the command line; known errors end with one clear line and their exit code."""
-    from protocols.errors import ProtocolError  # noqa: PLC0415  torch-free, but not needed for help
-    from protocols.link import TransportError  # noqa: PLC0415
-    from server.home import ConfigError  # noqa: PLC0415
+    from protocols.errors import ProtocolError
+    from protocols.link import TransportError
+    from server.home import ConfigError
 
     try:
         app()
@@ -70,7 +70,7 @@ def init(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Make a hub: its authority, its certificates, its settings."""
-    from server.home import HubHome, unix_now  # noqa: PLC0415
+    from server.home import HubHome, unix_now
 
     settings = HubHome(directory).create(
         name=name, host=host, link_port=link_port, fleet_port=fleet_port, now=unix_now()
@@ -98,7 +98,7 @@ def approve(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Take a partner in and write the welcome that it joins with."""
-    from server.home import HubHome, unix_now  # noqa: PLC0415
+    from server.home import HubHome, unix_now
 
     asked = json.loads(request.read_text())
     answer = HubHome(directory).approve(asked, unix_now())
@@ -122,9 +122,9 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the link and Flower until stopped."""
-    from server.home import HubHome  # noqa: PLC0415
-    from server.serving import register_partners, run_directly  # noqa: PLC0415
-    from server.serving import serve as serve_hub  # noqa: PLC0415
+    from server.home import HubHome
+    from server.serving import register_partners, run_directly
+    from server.serving import serve as serve_hub
 
     home = HubHome(directory)
     with serve_hub(home, flower=direct is None) as hub:
@@ -183,8 +183,8 @@ def propose(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Propose a run; nothing starts and nobody is asked yet."""
-    from server.home import HubHome  # noqa: PLC0415
-    from server.training.proposal import Choices, store_proposal  # noqa: PLC0415
+    from server.home import HubHome
+    from server.training.proposal import Choices, store_proposal
 
     home = HubHome(directory)
     names = [name for name in partners.split(",") if name] or sorted(home.partners())
@@ -221,10 +221,10 @@ def run_command(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Start a proposed run on the hub that is being served, and follow it."""
-    from server.following import Follower  # noqa: PLC0415
-    from server.home import HubHome  # noqa: PLC0415
-    from server.serving import run_over_flower  # noqa: PLC0415
-    from server.training.plan import RunFolder  # noqa: PLC0415
+    from server.following import Follower
+    from server.home import HubHome
+    from server.serving import run_over_flower
+    from server.training.plan import RunFolder
 
     home = HubHome(directory)
     with Follower(quiet=output is Format.JSON) as follower:
@@ -240,7 +240,7 @@ def run_command(
 @app.command()
 def doctor(directory: Directory, output: Formatted = Format.TEXT) -> None:
     """Check the hub's directory and say how to mend what is wrong."""
-    from server.checks import examine  # noqa: PLC0415
+    from server.checks import examine
 
     findings = examine(directory)
     good = all(finding["ok"] for finding in findings)

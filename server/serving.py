@@ -79,24 +79,28 @@ def run_over_flower(
     Any process of the hub's operator may do this: it reads where the SuperLink listens,
     and the token for it, from the hub's directory.
     """
-    from server.training.runs import begin, state_of  # noqa: PLC0415  loads flwr
+    from server.training.runs import begin, has_ended, state_of  # noqa: PLC0415  loads flwr
 
+    folder = _proposed(home, run)
     control = _control(home)
     register_partners(home, control)
-    begin(control, home.root, RunFolder(home.root, run).load_plan())
+    begin(control, home.root, folder.load_plan())
     while True:
         state = state_of(control, home.root, run)
         watch(state)
-        if state["state"] not in {"pending", "running"}:
+        # The record is the coordinator's last act: until then it closes the run at the partners.
+        if state["state"] not in {"pending", "running"} and (
+            folder.has_record() or has_ended(control, home.root, run)
+        ):
             return state
         time.sleep(_LOOK_EVERY_S)
 
 
 def run_directly(hub: Hub, run: str) -> RunState:
     """Run a proposed run over the link alone."""
-    folder = RunFolder(hub.home.root, run)
+    folder = _proposed(hub.home, run)
     plan = folder.load_plan()
-    grid = LinkGrid(hub.relay, run, deadline_s=max(plan.deadlines_s.values(), default=600))
+    grid = LinkGrid(hub.relay, run)
     conduct = Training(hub.home.root, plan, hub.service.answer)
     coordinator = Coordinator(
         plan,
@@ -106,6 +110,17 @@ def run_directly(hub: Hub, run: str) -> RunState:
         clock=lambda: int(time.time()),
     )
     return coordinator.run()
+
+
+def _proposed(home: HubHome, run: str) -> RunFolder:
+    """Return the folder of a run that was proposed and never started."""
+    folder = RunFolder(home.root, run)
+    if not (folder.path / "proposed.json").exists():
+        raise ConfigError(f"run: {run} was never proposed; run `lianfang-hub propose` first")
+    if folder.load_state() is not None or folder.load_flower_run() is not None:
+        # The partners have used its keys up: they would refuse every phase of it.
+        raise ConfigError(f"run: {run} was started before; propose it again under another name")
+    return folder
 
 
 def _superlink(home: HubHome) -> SuperLink:

@@ -26,21 +26,24 @@ def train(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Train jointly between three processes over the relay and compare with the two references."""
-    from clients.bench.train import measure_training  # noqa: PLC0415  loads torch and scikit-learn
+    from clients.bench.train import measure_training
 
     figures = measure_training(
         data, epsilon=epsilon, delta=delta, seed=seed, steps=steps, quiet=output is Format.JSON
     )
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=1) + "\n")
+    uplift = figures["uplift_recovered"]
     lines = [
-        f"{figures['dataset']}: {figures['rows']} rows, {figures['width']} encoded columns, seed {seed}",
+        f"{figures['dataset']}: {figures['rows']} rows, "
+        f"{figures['width']} encoded columns, seed {seed}",
         f"  label holder alone     AUC {figures['auc_label_holder']:.4f}",
-        f"  joint, epsilon {epsilon:<6g}  AUC {figures['auc']:.4f}   (head alone {figures['auc_head']:.4f})",
+        f"  joint, epsilon {epsilon:<6g}  AUC {figures['auc']:.4f}"
+        f"   (head alone {figures['auc_head']:.4f})",
         f"  pooled, no privacy     AUC {figures['auc_pooled']:.4f}",
-        f"  uplift recovered       {figures['uplift_recovered']:.3f}",
-        f"  epsilon {figures['epsilon']:.4f} at delta {delta:g}; {sum(figures['seconds'].values()):.1f} s; "
-        f"{sum(figures['bytes_sent'].values()):,} bytes",
+        f"  uplift recovered       {'-' if uplift is None else f'{uplift:.3f}'}",
+        f"  epsilon {figures['epsilon']:.4f} at delta {delta:g}; "
+        f"{sum(figures['seconds'].values()):.1f} s; {sum(figures['bytes_sent'].values()):,} bytes",
     ]
     say(
         output,
@@ -62,7 +65,7 @@ def baselines(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Train on pooled columns under Opacus, and on noised rows sent once, at the same epsilon."""
-    from clients.bench.baselines import measure_baselines  # noqa: PLC0415  loads torch and Opacus
+    from clients.bench.baselines import measure_baselines
 
     figures = measure_baselines(data, epsilon=epsilon, delta=delta, seed=seed)
     if json_file is not None:
@@ -89,7 +92,7 @@ def scale(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Measure time, bytes and memory of a run by its size, on made-up columns."""
-    from clients.bench.scale import measure_scale  # noqa: PLC0415  loads numpy and polars
+    from clients.bench.scale import measure_scale
 
     figures = measure_scale(rows=rows, width=width, steps=steps, epsilon=1.0, delta=1e-5)
     if json_file is not None:
@@ -115,8 +118,8 @@ def plot(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Draw time and bytes by rows from several runs of `bench scale`."""
-    from clients.bench.plot import draw_scaling  # noqa: PLC0415
-    from clients.bench.scale import load_points  # noqa: PLC0415  loads numpy and polars
+    from clients.bench.plot import draw_scaling
+    from clients.bench.scale import load_points
 
     svg.write_text(draw_scaling(load_points(figures)))
     say(output, {"svg": str(svg)}, f"Drew {len(figures)} sizes into {svg}.", "look at it")

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from clients.bench.dataset import HELD_OUT, Dataset
 from clients.demo.bringing_up import Town, join_partner, make_hub, run_command
 from clients.node.files import load_json, store_json
+from clients.output import CommandError
 
 RUN = "bench"
 
@@ -69,7 +70,7 @@ def run_processes(town: Town, parties: Sequence[str]) -> tuple[dict[str, float],
     for party in parties:
         commands[party] = [sys.executable, "-m", "clients.node.direct", str(town.nodes[party]), RUN]
     started = {
-        name: subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        name: subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  our own modules
         for name, command in commands.items()
     }
     peaks = {}
@@ -78,15 +79,22 @@ def run_processes(town: Town, parties: Sequence[str]) -> tuple[dict[str, float],
             _, status, usage = _wait(process)
             peaks[name] = usage.ru_maxrss / 1024
             if status != 0:
-                raise RuntimeError(
-                    f"{name} ended with {status}; see {town.hub / 'runs' / RUN / 'state.json'}"
-                )
+                raise CommandError(f"{name} ended with {process.returncode}; {_trouble(town)}")
     finally:
         for process in started.values():
             process.kill()
+            process.wait()
     state = load_json(town.hub / "runs" / RUN / "state.json")
     seconds = {step["phase"]: step["seconds"] for step in state["steps"]}
     return peaks, seconds
+
+
+def _trouble(town: Town) -> str:
+    """Tell what the hub noted: the bench's directory is gone when its operator reads this."""
+    path = town.hub / "runs" / RUN / "state.json"
+    noted = load_json(path)["trouble"] if path.exists() else []
+    told = "; ".join(f"{item['party']}, {item['phase']}: {item['reason']}" for item in noted)
+    return told or "the hub noted no reason"
 
 
 def _wait(process: subprocess.Popen[bytes]) -> tuple[int, int, resource.struct_rusage]:

@@ -75,7 +75,8 @@ def _figures(
         "auc_head": _auc(labels[held_out], scores["logit"][held_out]),
         "auc_label_holder": alone,
         "auc_pooled": pooled,
-        "uplift_recovered": (joint - alone) / (pooled - alone),
+        # Where pooling gains nothing there is nothing to recover.
+        "uplift_recovered": None if pooled == alone else (joint - alone) / (pooled - alone),
         "epsilon": record["privacy"]["epsilon_spent"],
         "delta": delta,
         "seconds": seconds,

@@ -8,11 +8,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clients.output import CommandError
+
 _MODULES = {"lianfang": "clients.cli", "lianfang-hub": "server.cli"}
-
-
-class CommandError(RuntimeError):
-    """A command of ours failed; carries what it said."""
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ def demo(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Bring up a hub and three partners, train jointly over Flower, and compare."""
-    from clients.demo.show import run_demo  # noqa: PLC0415  loads torch and scikit-learn
+    from clients.demo.show import run_demo
 
     figures = run_demo(
         directory, data=data, people=people, seed=seed, epsilon=epsilon, quiet=output is Format.JSON

@@ -20,10 +20,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clients.bench.dataset import HELD_OUT, load_dataset, split_rows
-from clients.demo.bringing_up import CommandError, Town, join_partner, make_hub, run_command
+from clients.demo.bringing_up import Town, join_partner, make_hub, run_command
 from clients.demo.comparison import Comparison, compare, draw_table
 from clients.demo.town import write_town
 from clients.node.files import load_json
+from clients.output import CommandError
 
 LABEL_HOLDER = "insurer"
 MARK = "demo.json"

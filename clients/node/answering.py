@@ -12,14 +12,15 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from clients.config import ConfigError
 from clients.keys import KeyStoreError
-from clients.node.home import ConfigError
 from compliance.errors import BudgetExhaustedError, ComplianceError
 from protocols.errors import ProtocolError
 from protocols.link import TransportError
-from protocols.phase import PhaseReply, PhaseRequest, failed, refused
+from protocols.phase import PEER_LOST, PhaseReply, PhaseRequest, failed, refused
 
 Phase = Callable[[PhaseRequest], PhaseReply]
+HUB = "hub"
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +31,16 @@ def answer(request: PhaseRequest, phase: Phase) -> PhaseReply:
         return phase(request)
     except BudgetExhaustedError as error:
         return refused(error.code, str(error))
-    except (ProtocolError, ComplianceError, TransportError, ConfigError, KeyStoreError) as error:
+    except TransportError as error:
+        # Another partner's end is not this one's failure: the hub must not blame us for it.
+        code = error.code if error.party in {None, HUB} else PEER_LOST
+        _log.warning("phase %s failed: %s", request.phase, code)
+        return failed(code, str(error))
+    except (ConfigError, KeyStoreError) as error:
+        # The text is for this site: it names files and folders.
+        _log.warning("phase %s failed: %s: %s", request.phase, error.code, error)
+        return failed(error.code, "this partner's node is not set up; `lianfang node doctor` helps")
+    except (ProtocolError, ComplianceError) as error:
         _log.warning("phase %s failed: %s", request.phase, error.code)
         return failed(error.code, str(error))
     except Exception as error:  # noqa: BLE001  # the shell: whatever it is, the hub gets a reply

@@ -12,8 +12,9 @@ from typing import Any
 
 from cryptography import x509
 
+from clients.config import ConfigError
 from clients.keys import KeyStoreError, load_keys
-from clients.node.home import ConfigError, Home
+from clients.node.home import Home
 from clients.node.table import load_table
 from protocols.errors import ProtocolError
 
@@ -51,7 +52,7 @@ def examine(directory: Path) -> list[dict[str, Any]]:
         (
             "the table keeps its contract",
             lambda: _table(home),
-            "run `lianfang node map` and correct what it names",
+            "correct the export or the contract",
         ),
         (
             "the hub's link answers",
@@ -69,14 +70,21 @@ def examine(directory: Path) -> list[dict[str, Any]]:
             "free some space or move the directory",
         ),
     ]
-    return [{"check": name, "ok": _holds(check), "cure": cure} for name, check, cure in checks]
+    findings = []
+    for name, check, cure in checks:
+        ok, found = _holds(check)
+        findings.append({"check": name, "ok": ok, "found": found, "cure": cure})
+    return findings
 
 
-def _holds(check: Callable[[], bool]) -> bool:
+def _holds(check: Callable[[], bool]) -> tuple[bool, str]:
+    """Tell whether a check holds and, where our own error says why not, what it says."""
     try:
-        return check()
-    except (ConfigError, KeyStoreError, ProtocolError, OSError, ValueError):
-        return False
+        return check(), ""
+    except (ConfigError, KeyStoreError, ProtocolError) as error:
+        return False, str(error)
+    except (OSError, ValueError):
+        return False, ""
 
 
 def _python() -> bool:

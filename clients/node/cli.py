@@ -1,8 +1,7 @@
-"""`lianfang node`: init, join, trust, start, inbox, approve, refuse, sent, budget, doctor."""
+"""`lianfang node`: init, join, trust, start, inbox, approve, refuse, sent, doctor."""
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 from pathlib import Path
@@ -30,7 +29,7 @@ def init(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Make keys here and write the request to join a hub."""
-    from clients.node.joining import make_node  # noqa: PLC0415
+    from clients.node.joining import make_node
 
     request = make_node(
         directory, name=name, table=table, contract=contract, held_out_column=held_out_column
@@ -51,9 +50,10 @@ def join(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Keep the certificate and addresses that the hub sent."""
-    from clients.node.joining import keep_welcome  # noqa: PLC0415
+    from clients.config import read_object
+    from clients.node.joining import keep_welcome
 
-    hub = keep_welcome(directory, json.loads(welcome.read_text()))
+    hub = keep_welcome(directory, read_object(welcome))
     say(
         output,
         {"hub": hub},
@@ -72,7 +72,7 @@ def trust(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Pin another partner's identity key; a run with any other key is refused."""
-    from clients.node.joining import pin_peer  # noqa: PLC0415
+    from clients.node.joining import pin_peer
 
     pin_peer(directory, partner, identity)
     say(
@@ -84,22 +84,24 @@ def trust(
 
 
 @app.command()
-def start(directory: Directory) -> None:
+def start(directory: Directory, output: Formatted = Format.TEXT) -> None:
     """Connect to the hub and take part in runs, as the policy says, until stopped."""
-    from clients.node.joining import supernode_of  # noqa: PLC0415
+    from clients.node.joining import supernode_of
 
     stop = threading.Event()
+    # Before anything is started, so that a stop during the start leaves no process behind.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     with supernode_of(directory):
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
         typer.echo(f"connected; stop with Ctrl-C. Next: lianfang node inbox {directory}", err=True)
         stop.wait()
+    say(output, {"state": "stopped"}, "Stopped.", f"lianfang node start {directory}")
 
 
 @app.command()
 def inbox(directory: Directory, output: Formatted = Format.TEXT) -> None:
     """List the runs that wait for a person here, and those decided."""
-    from clients.node.deciding import pending  # noqa: PLC0415
+    from clients.node.deciding import pending
 
     found = pending(directory)
     lines = [f"{item['run']}: {item['state']}; {item['summary']}" for item in found] or [
@@ -116,13 +118,13 @@ def inbox(directory: Directory, output: Formatted = Format.TEXT) -> None:
 @app.command()
 def approve(directory: Directory, run: RunName, output: Formatted = Format.TEXT) -> None:
     """Accept a run that waits here."""
-    from clients.node.deciding import decide  # noqa: PLC0415
+    from clients.node.deciding import decide
 
-    decide(directory, run, accept=True, reason="")
+    plan_hash = decide(directory, run, accept=True, reason="")
     say(
         output,
-        {"run": run, "accepted": True},
-        f"Accepted {run}.",
+        {"run": run, "accepted": True, "plan_hash": plan_hash},
+        f"Accepted {run}, plan hash {plan_hash}.",
         f"lianfang node sent {directory} {run}",
     )
 
@@ -137,12 +139,12 @@ def refuse(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Refuse a run that waits here, with a reason."""
-    from clients.node.deciding import decide  # noqa: PLC0415
+    from clients.node.deciding import decide
 
-    decide(directory, run, accept=False, reason=reason)
+    plan_hash = decide(directory, run, accept=False, reason=reason)
     say(
         output,
-        {"run": run, "accepted": False},
+        {"run": run, "accepted": False, "plan_hash": plan_hash},
         f"Refused {run}.",
         f"lianfang node inbox {directory}",
     )
@@ -150,8 +152,8 @@ def refuse(
 
 @app.command()
 def sent(directory: Directory, run: RunName, output: Formatted = Format.TEXT) -> None:
-    """Show what exactly left this site in a run: bytes by phase and recipient, releases, epsilon."""
-    from clients.node.deciding import account  # noqa: PLC0415
+    """Show what left this site in a run: bytes by phase and recipient, releases, epsilon."""
+    from clients.node.deciding import account
 
     found = account(directory, run)
     say(output, found, _sent_text(found), f"lianfang node inbox {directory}")
@@ -160,13 +162,13 @@ def sent(directory: Directory, run: RunName, output: Formatted = Format.TEXT) ->
 @app.command()
 def doctor(directory: Directory, output: Formatted = Format.TEXT) -> None:
     """Check this node and say how to mend what is wrong."""
-    from clients.node.checks import examine  # noqa: PLC0415
+    from clients.node.checks import examine
 
     findings = examine(directory)
     good = all(finding["ok"] for finding in findings)
     lines = [
         f"{'PASS' if finding['ok'] else 'FAIL'}  {finding['check']}"
-        + ("" if finding["ok"] else f": {finding['cure']}")
+        + ("" if finding["ok"] else f": {finding['found'] or finding['cure']}")
         for finding in findings
     ]
     following = (
@@ -184,6 +186,7 @@ def _sent_text(found: dict[str, Any]) -> str:
             sealed = "in the clear to the hub" if recipient == "hub" else f"sealed for {recipient}"
             lines.append(f"  {phase:<14} {size:>12,} bytes  {sealed}")
     lines.append(
-        f"  {len(found['releases'])} releases, epsilon {found['epsilon']:.4f} at delta {found['delta']:g}"
+        f"  {len(found['releases'])} releases, "
+        f"epsilon {found['epsilon']:.4f} at delta {found['delta']:g}"
     )
     return "\n".join(lines)

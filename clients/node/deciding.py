@@ -1,60 +1,75 @@
-"""What a person at the node sees and decides: the inbox, and what left the site."""
+"""What a person at the node sees and decides: the inbox, what left the site, what it cost."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
-from clients.node.files import load_json, store_json
-from clients.node.home import ConfigError, Home
+from clients.config import ConfigError, read_object
+from clients.node.files import exclusive, store_json
+from clients.node.home import Home
+from compliance.entries import Charged
+from compliance.ledger import Ledger
 from protocols.dp.accounting import epsilon
-from protocols.dp.events import Composed, event_from_fields
+from protocols.dp.events import Composed, event_fields
 from protocols.dp.neighbours import Neighbours
-from protocols.phase import verify_run_name
 from protocols.vertical.plan import TrainingPlan
 
 MAX_REASON = 500
+WAITING = "waiting for you"
 
 
 def pending(directory: Path) -> list[dict[str, Any]]:
-    """List the runs in the inbox, those that wait first."""
-    found = [_summary(load_json(path)) for path in sorted(Home(directory).inbox.glob("*.json"))]
-    return sorted(found, key=lambda item: item["state"] != "waiting for you")
-
-
-def decide(directory: Path, run: str, *, accept: bool, reason: str) -> None:
-    """Record a person's decision on a run; a decision is not changed afterwards.
+    """List the runs in the inbox, those that wait first.
 
     Raises:
-        ConfigError: no such run waits here, or the reason is empty or too long.
+        ConfigError: a file in the inbox is damaged.
     """
-    verify_run_name(run)
-    path = Home(directory).inbox / f"{run}.json"
-    if not path.exists():
-        raise ConfigError(f"run: {run} is not in the inbox; see `lianfang node inbox`")
-    item = load_json(path)
-    if "decision" in item:
-        raise ConfigError(f"run: {run} has been decided already")
+    inbox = Home(directory).inbox
+    found = [_summary(read_object(path)) for path in sorted(inbox.glob("*.json"))]
+    return sorted(found, key=lambda item: item["state"] != WAITING)
+
+
+def decide(directory: Path, run: str, *, accept: bool, reason: str) -> str:
+    """Record a person's decision on a run and return the plan's hash; it is not changed after.
+
+    Raises:
+        ConfigError: no such run waits here, it is too late, or the reason is empty or too long.
+    """
+    home = Home(directory)
+    home.run(run)  # checks the name, which becomes a path
+    path = home.inbox / f"{run}.json"
     if not accept and not 1 <= len(reason.strip()) <= MAX_REASON:
         raise ConfigError(f"reason: needs 1 to {MAX_REASON} characters; say in one sentence why")
-    store_json(path, item | {"decision": {"accept": accept, "reason": reason.strip()}})
+    with exclusive(home.inbox):
+        if not path.exists():
+            raise ConfigError(f"run: {run} is not in the inbox; see `lianfang node inbox`")
+        item = read_object(path)
+        if "decision" in item:
+            raise ConfigError(f"run: {run} has been decided already; ask the hub for a new run")
+        if time.time() >= item["until"]:
+            raise ConfigError(f"run: {run} waited too long and is over; ask the hub for a new run")
+        store_json(path, item | {"decision": {"accept": accept, "reason": reason.strip()}})
+    plan_hash: str = item["plan_hash"]
+    return plan_hash
 
 
 def account(directory: Path, run: str) -> dict[str, Any]:
     """Tell what left this site in a run: bytes by phase and recipient, releases, epsilon.
 
+    What was paid is read from the ledger, so that a run which broke off is told in full.
+
     Raises:
         ConfigError: this node knows no such run.
     """
-    verify_run_name(run)
-    folder = directory / "runs" / run
+    home = Home(directory)
+    folder = home.run(run)
     if not (folder / "plan.json").exists():
-        raise ConfigError(f"run: {run} was never accepted here")
+        raise ConfigError(f"run: {run} was never accepted here; see `lianfang node inbox`")
     plan = TrainingPlan.decode((folder / "plan.json").read_bytes())
-    ended = (folder / "record.json").exists()
-    record = load_json(folder / "record.json") if ended else {}
-    releases = record.get("releases", [])
-    events = tuple(event_from_fields(release["event"]) for release in releases)
+    charges = _charges(home, run)
+    events = tuple(charge.event for charge in charges)
     spent = (
         epsilon(Composed(events), delta=plan.delta, neighbours=Neighbours.ZERO_OUT_ONE_PERSON)
         if events
@@ -63,21 +78,35 @@ def account(directory: Path, run: str) -> dict[str, Any]:
     sent = folder / "sent.json"
     return {
         "run": run,
-        "state": "ended" if ended else "not ended here",
+        "state": "ended" if (folder / "record.json").exists() else "not ended here",
         "plan_hash": plan.digest.hex(),
-        "sent_bytes": load_json(sent) if sent.exists() else {},
-        "releases": releases,
+        "sent_bytes": read_object(sent) if sent.exists() else {},
+        "releases": [
+            {"label": charge.label, "event": event_fields(charge.event)} for charge in charges
+        ],
         "epsilon": spent,
         "delta": plan.delta,
     }
 
 
+def _charges(home: Home, run: str) -> tuple[Charged, ...]:
+    if not home.ledger.exists():
+        return ()
+    # Without caps: nothing is reserved here, and reading needs none.
+    ledger = Ledger(home.ledger, {})
+    try:
+        return ledger.charges(run)
+    finally:
+        ledger.close()
+
+
 def _summary(item: dict[str, Any]) -> dict[str, Any]:
     plan = item["plan"]
     decision = item.get("decision")
-    state = "waiting for you"
     if decision is not None:
         state = "accepted" if decision["accept"] else "refused"
+    else:
+        state = WAITING if time.time() < item["until"] else "too late"
     partners = ", ".join(partner["name"] for partner in plan["partners"])
     summary = (
         f"{partners}; epsilon {plan['epsilon']:g}, {plan['steps']} steps, purpose {plan['purpose']}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from clients.transport import Link
 from protocols.link import TransportError
 from protocols.phase import PhaseRequest
 
-CHANNEL = "phases"
 HUB = "hub"
 _AGAIN_S = 0.1
 
@@ -31,7 +31,10 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("--deadline-s", type=float, default=600)
     arguments = parser.parse_args()
-    serve(Home(arguments.home), arguments.run, arguments.deadline_s)
+    try:
+        serve(Home(arguments.home), arguments.run, arguments.deadline_s)
+    except TransportError as error:
+        sys.exit(f"error: {error}")
 
 
 def serve(home: Home, run: str, deadline_s: float) -> None:
@@ -46,11 +49,14 @@ def serve(home: Home, run: str, deadline_s: float) -> None:
 
 
 def _attach(home: Home, run: str, deadline_s: float) -> Link:
-    """Open the channel as soon as the hub has opened the run."""
+    """Open our channel as soon as the hub has opened the run."""
+    config = home.config()
     ends_at = time.monotonic() + deadline_s
     while True:
         try:
-            return Link(home.config().link, credentials(home.keys), run, CHANNEL, deadline_s)
+            return Link(
+                config.link, credentials(home.keys), run, f"phases-{config.name}", deadline_s
+            )
         except TransportError:
             if time.monotonic() > ends_at:
                 raise

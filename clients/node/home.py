@@ -12,23 +12,21 @@ Nothing in it is world-readable. A run's secrets are deleted when the run ends.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from clients.node.files import load_json, make_private_directory
+from clients.config import ConfigError, check_fields, read_object, typed
+from clients.node.files import make_private_directory
 from clients.node.policy import Policy
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
+from protocols.link import check_party
 from protocols.phase import verify_run_name
 from protocols.vertical.contract import Contract
 
 _FIELDS = {"name", "hub", "table", "contract", "peers", "held_out_column"}
-
-
-class ConfigError(Exception):
-    """A configuration file is missing or wrong; names the file, the field and the cure."""
-
-    code = "config_error"
+_IDENTITY = re.compile(r"[0-9a-f]{64}")
+_FIRST = "run `lianfang node init` first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +69,13 @@ class Home:
         return make_private_directory(self.root / "ledger") / "budget.journal"
 
     def run(self, run: str) -> Path:
-        """Return the directory of one run; the name is checked, for it comes from the hub."""
+        """Name the directory of one run, which a run makes that is accepted, and no other.
+
+        Raises:
+            MalformedMessageError: the name, which comes from the hub, is no folder's name.
+        """
         verify_run_name(run)
-        return make_private_directory(self.root / "runs" / run)
+        return self.root / "runs" / run
 
     def config(self) -> Config:
         """Read node.json.
@@ -81,17 +83,22 @@ class Home:
         Raises:
             ConfigError: names the field, the rule and the cure.
         """
-        value = self._read("node.json")
-        if set(value) != _FIELDS or set(value["hub"]) != {"link", "flower"}:
-            raise ConfigError(f"node.json: needs exactly the fields {', '.join(sorted(_FIELDS))}")
+        where = "node.json"
+        value = read_object(self.root / where, cure=_FIRST)
+        check_fields(value, _FIELDS, where)
+        hub = typed(value, "hub", dict, where)
+        check_fields(hub, {"link", "flower"}, "node.json: hub")
+        held_out = value["held_out_column"]
+        if held_out is not None and not isinstance(held_out, str):
+            raise ConfigError("node.json: held_out_column must be a column's name or null")
         return Config(
-            name=value["name"],
-            link=value["hub"]["link"],
-            flower=value["hub"]["flower"],
-            table=self.root / value["table"],
-            contract=self.root / value["contract"],
-            peers=dict(value["peers"]),
-            held_out_column=value["held_out_column"],
+            name=typed(value, "name", str, where),
+            link=typed(hub, "link", str, "node.json: hub"),
+            flower=typed(hub, "flower", str, "node.json: hub"),
+            table=self.root / typed(value, "table", str, where),
+            contract=self.root / typed(value, "contract", str, where),
+            peers=_peers(typed(value, "peers", dict, where)),
+            held_out_column=held_out,
         )
 
     def policy(self) -> Policy:
@@ -101,7 +108,7 @@ class Home:
             ConfigError: names the field, the rule and the cure.
         """
         try:
-            return Policy.parse(self._read("policy.json"))
+            return Policy.parse(read_object(self.root / "policy.json", cure=_FIRST))
         except UnsupportedParameterError as error:
             raise ConfigError(f"policy.json: {error}") from error
 
@@ -111,20 +118,38 @@ class Home:
         Raises:
             ConfigError: names the field, the rule and the cure.
         """
-        try:
-            return Contract.parse(load_json(self.config().contract))
-        except (OSError, ValueError, UnsupportedParameterError, MalformedMessageError) as error:
-            raise ConfigError(
-                f"contract: {error}; correct the file that node.json names"
-            ) from error
+        return load_contract(self.config().contract)
 
-    def _read(self, name: str) -> dict[str, Any]:
+
+def load_contract(path: Path) -> Contract:
+    """Read a feature contract.
+
+    Raises:
+        ConfigError: names the field, the rule and the cure.
+    """
+    try:
+        return Contract.parse(read_object(path))
+    except UnsupportedParameterError as error:
+        raise ConfigError(f"{path.name}: {error}") from error
+
+
+def check_identity(value: object, where: str) -> str:
+    """Return an identity key that is written as one.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not isinstance(value, str) or not _IDENTITY.fullmatch(value):
+        raise ConfigError(
+            f"{where}: needs 64 hexadecimal digits, lower case; ask the partner to read it out"
+        )
+    return value
+
+
+def _peers(value: dict[str, object]) -> dict[str, str]:
+    for name in value:
         try:
-            value = load_json(self.root / name)
-        except FileNotFoundError as error:
-            raise ConfigError(f"{name}: not found; run `lianfang node init` first") from error
-        except ValueError as error:
-            raise ConfigError(f"{name}: not valid JSON; correct it") from error
-        if not isinstance(value, dict):
-            raise ConfigError(f"{name}: must hold one object; correct it")
-        return value
+            check_party(name)
+        except MalformedMessageError as error:
+            raise ConfigError("node.json: peers holds a name that no partner can have") from error
+    return {name: check_identity(key, f"node.json: key of {name}") for name, key in value.items()}

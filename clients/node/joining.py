@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from clients.config import ConfigError, check_fields, read_object, typed
 from clients.keys import certificate_request, create_keys, store_certificate
 from clients.node.files import make_private_directory, store_json
-from clients.node.home import ConfigError, Home
+from clients.node.home import Home, check_identity, load_contract
 from protocols.link import check_party
-from protocols.vertical.contract import Contract
 
 if TYPE_CHECKING:
     from clients.node.supernode import SuperNode
 
-_IDENTITY = re.compile(r"[0-9a-f]{64}")
 _WELCOME_FIELDS = {"hub", "link", "flower", "certificate", "authority"}
 
 # A cautious beginning: one run's worth of budget, and nothing that the agreement does not name.
@@ -48,8 +45,8 @@ def make_node(
     home = Home(directory)
     if (directory / "node.json").exists():
         raise ConfigError("node.json: exists already; choose another directory")
+    agreed = load_contract(contract)
     make_private_directory(directory)
-    agreed = Contract.parse(json.loads(contract.read_text()))
     keys = create_keys(home.keys)
     store_json(directory / "policy.json", DEFAULT_POLICY)
     store_json(
@@ -85,13 +82,13 @@ def keep_welcome(directory: Path, welcome: dict[str, Any]) -> str:
         ConfigError: a field is missing.
         KeyStoreError: the certificate is not for this node's key.
     """
-    if set(welcome) != _WELCOME_FIELDS:
-        raise ConfigError(f"welcome: needs exactly {', '.join(sorted(_WELCOME_FIELDS))}")
+    check_fields(welcome, _WELCOME_FIELDS, "welcome")
+    texts = {name: typed(welcome, name, str, "welcome") for name in _WELCOME_FIELDS}
     home = Home(directory)
-    store_certificate(home.keys, welcome["certificate"].encode(), welcome["authority"].encode())
-    _change(directory, {"hub": {"link": welcome["link"], "flower": welcome["flower"]}})
-    name: str = welcome["hub"]
-    return name
+    home.config()  # a directory that is no node's must not become one halfway
+    store_certificate(home.keys, texts["certificate"].encode(), texts["authority"].encode())
+    _change(directory, {"hub": {"link": texts["link"], "flower": texts["flower"]}})
+    return texts["hub"]
 
 
 def pin_peer(directory: Path, name: str, identity: str) -> None:
@@ -101,9 +98,11 @@ def pin_peer(directory: Path, name: str, identity: str) -> None:
         ConfigError: not a key, or another key is pinned for this name.
     """
     check_party(name)
-    if not _IDENTITY.fullmatch(identity):
-        raise ConfigError("identity: needs 64 hexadecimal digits; ask the partner to read it out")
-    peers = Home(directory).config().peers
+    check_identity(identity, "identity")
+    config = Home(directory).config()
+    if name == config.name:
+        raise ConfigError(f"partner: {name} is this node itself; name another")
+    peers = config.peers
     if peers.get(name, identity) != identity:
         raise ConfigError(
             f"identity: another key is pinned for {name}; remove it from node.json by hand first"
@@ -131,4 +130,4 @@ def supernode_of(directory: Path) -> SuperNode:
 
 def _change(directory: Path, values: dict[str, Any]) -> None:
     path = directory / "node.json"
-    store_json(path, json.loads(path.read_text()) | values)
+    store_json(path, read_object(path) | values)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
 
 from clients.node.table import Table
 from protocols.vertical.contract import Category
@@ -36,23 +36,29 @@ def refine(
 ) -> tuple[Reals, Reals]:
     """Return probabilities of all rows with the joint score, and without it for comparison.
 
+    A label holder without columns of its own has nothing but the base rate to compare with.
+
     Shapes:
         logits, labels, train, results: (rows,).
     """
     own, categories = _matrix(table)
+    alone = np.full(len(labels), labels[train].mean())
+    if categories:
+        alone = _fit(own, categories, labels, train)
     joined = np.column_stack([own, logits])
     return (
         _fit(joined, [*categories, False], labels, train),
-        _fit(own, categories, labels, train),
+        alone,
     )
 
 
-def probabilities(logits: Reals, labels: Reals, train: NDArray[np.bool_]) -> Reals:
-    """Calibrate joint logits to probabilities on the training rows (Platt scaling)."""
-    model = LogisticRegression(C=1e6)
-    model.fit(logits[train, None], labels[train])
-    fitted: Reals = model.predict_proba(logits[:, None])[:, 1]
-    return fitted
+def probabilities(logits: Reals, rate: float) -> Reals:
+    """Read joint logits as probabilities: they are offsets from the logit of the base rate.
+
+    Nothing is fitted here, so that only rows that were opened are looked at.
+    """
+    read: Reals = expit(logit(rate) + logits)
+    return read
 
 
 def _fit(values: Reals, categories: list[bool], labels: Reals, train: NDArray[np.bool_]) -> Reals:
@@ -64,15 +70,15 @@ def _fit(values: Reals, categories: list[bool], labels: Reals, train: NDArray[np
         )
         model.fit(values[train], labels[train])
         total += model.decision_function(values)
-    averaged: Reals = 1 / (1 + np.exp(-total / len(_SEEDS)))
+    averaged: Reals = expit(total / len(_SEEDS))
     return averaged
 
 
 def _matrix(table: Table) -> tuple[Reals, list[bool]]:
-    columns, categories = [], []
+    columns, categories = [np.empty((table.rows, 0))], []
     for column in table.contract.columns:
         values = table.columns[column.name].astype(np.float64)
         values[values < 0] = np.nan if isinstance(column, Category) else values[values < 0]
-        columns.append(values)
+        columns.append(values[:, None])
         categories.append(isinstance(column, Category) and len(column.levels) <= _MAX_CATEGORIES)
-    return np.column_stack(columns), categories
+    return np.concatenate(columns, axis=1), categories

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from clients.keys import credentials
 from clients.node.channel import Channel
-from clients.node.files import load_json, store_bytes, store_json
+from clients.node.files import load_json, make_private_directory, store_bytes, store_json
 from clients.node.home import Home
 from clients.transport import Link
 from compliance.ledger import Ledger
@@ -52,8 +52,13 @@ class Session:
 
     @classmethod
     def create(cls, home: Home, plan: TrainingPlan) -> Session:
-        """Begin a run whose plan was accepted; a changed plan begins it anew."""
-        directory = home.run(plan.run)
+        """Begin a run whose plan was accepted; a changed plan begins it anew.
+
+        Raises:
+            OutOfTurnError: the run has ended, or has gone on with another plan.
+        """
+        check_unused(home, plan)
+        directory = make_private_directory(home.run(plan.run))
         store_bytes(directory / "plan.json", plan.encode())
         store_bytes(directory / "ephemeral.key", X25519PrivateKey.generate().private_bytes_raw())
         return cls(home, directory, plan, home.config().name)
@@ -168,6 +173,25 @@ class Session:
         store_json(path, before | {label: sent})
 
 
+def check_unused(home: Home, plan: TrainingPlan) -> None:
+    """Refuse a plan under the name of a run that stands for something else here.
+
+    What a run was accepted for, and what it cost, must stay on record: another plan under
+    its name would stand over the old releases.
+
+    Raises:
+        OutOfTurnError: the run has ended, or has gone on with another plan.
+    """
+    directory = home.run(plan.run)
+    if (directory / "record.json").exists():
+        raise OutOfTurnError(f"run {plan.run}: has ended here; propose it under another name")
+    begun = (directory / "attempts.json").exists()
+    if begun and (directory / "plan.json").read_bytes() != plan.encode():
+        raise OutOfTurnError(
+            f"run {plan.run}: has begun here with another plan; propose it under another name"
+        )
+
+
 class _ProgressFile:
     """Writes progress for people to watch, at most twice a second and at every end."""
 
@@ -187,4 +211,5 @@ class _ProgressFile:
 
 
 def _refuse_charge(label: str, event: DpEvent) -> None:
+    del event  # whatever it would have cost
     raise OutOfTurnError(f"{label}: this phase releases nothing that costs budget")

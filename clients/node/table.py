@@ -1,7 +1,8 @@
 """Reading a partner's own table against its feature contract.
 
 CSV and Parquet alike become plain numpy columns. Every defect is reported by column,
-rule, cure, count and row number; no value of a person ever enters a message.
+rule, cure, count and row number; no value of a person ever enters a message. Row 1 is the
+first row of data, below the heading.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from protocols.errors import InvalidTableError
+from protocols.identifiers import IdentifierKind
 from protocols.vertical.contract import (
     MISSING_LEVEL,
     UNKNOWN_LEVEL,
@@ -23,6 +25,7 @@ from protocols.vertical.contract import (
     check_category,
     check_label,
     check_numeric,
+    table_defect,
 )
 
 
@@ -84,8 +87,13 @@ def load_table(path: Path, contract: Contract, *, held_out_column: str | None = 
     flags = None if held_out_column is None else _numbers(frame, held_out_column)
     if flags is not None and held_out_column is not None:
         check_label(held_out_column, flags)
-    identifiers = frame[contract.identifier].cast(pl.String).fill_null("").to_list()
-    return Table(contract, identifiers, columns, labels, None if flags is None else flags == 1)
+    return Table(
+        contract,
+        _identifiers(frame, contract),
+        columns,
+        labels,
+        None if flags is None else flags == 1,
+    )
 
 
 def _read(path: Path) -> pl.DataFrame:
@@ -111,6 +119,11 @@ def _column(
         values = _numbers(frame, column.name)
         check_numeric(column, values)
         return values
+    if frame[column.name].dtype.is_nested():
+        raise InvalidTableError(
+            f"column {column.name}: its type is {frame[column.name].dtype}, not a level; "
+            "convert it in the export"
+        )
     series = frame[column.name].cast(pl.String)
     positions = {level: code for code, level in enumerate(column.levels)}
     codes = series.replace_strict(positions, default=UNKNOWN_LEVEL, return_dtype=pl.Int64)
@@ -121,16 +134,33 @@ def _column(
     return found
 
 
+def _identifiers(frame: pl.DataFrame, contract: Contract) -> list[str]:
+    series = frame[contract.identifier]
+    plain = series.dtype == pl.String or (
+        # Whole numbers that an agreement defines itself are what they look like. Any other
+        # identifier has lost its leading zeros as a number, and could hit another person.
+        contract.identifier_kind == IdentifierKind.OPAQUE and series.dtype.is_integer()
+    )
+    if not plain:
+        raise InvalidTableError(
+            f"column {contract.identifier}: identifiers must be text; export them as text"
+        )
+    return series.cast(pl.String).fill_null("").to_list()
+
+
 def _numbers(frame: pl.DataFrame, name: str) -> NDArray[np.float64]:
     series = frame[name]
     if series.dtype == pl.String:
-        numbers = series.str.strip_chars().replace("", None).cast(pl.Float64, strict=False)
-        wrong = (numbers.is_null() & ~series.is_null() & (series.str.strip_chars() != "")).sum()
+        stripped = series.str.strip_chars().replace("", None)
+        numbers = stripped.cast(pl.Float64, strict=False)
+        wrong = (numbers.is_null() & stripped.is_not_null()).to_numpy()
+        if wrong.any():
+            raise table_defect(name, wrong, "is not a number", "correct the export")
+    elif series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null):
+        numbers = series.cast(pl.Float64)
     else:
-        numbers = series.cast(pl.Float64, strict=False)
-        wrong = (numbers.is_null() & ~series.is_null()).sum()
-    if wrong:
+        # A date would turn into a number of days without a word.
         raise InvalidTableError(
-            f"column {name}: {wrong} rows where the value is not a number; correct the export"
+            f"column {name}: its type is {series.dtype}, not a number; convert it in the export"
         )
     return numbers.fill_null(np.nan).to_numpy().astype(np.float64)

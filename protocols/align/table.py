@@ -1,7 +1,7 @@
 """Read a partner's column of identifiers: what can be aligned, and what stands in the way.
 
 Defects are told by count and row number, never by value: the report is shown to operators
-and kept. The report's rows count from 0, as arrays do; its text counts from 1, as people do.
+and kept. Row 1 is the first row of data, in every report and message.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class DefectPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IdentifierReport:
-    """What was found in a column, without a value of it."""
+    """What was found in a column, without a value of it; row 1 is the first row of data."""
 
     rows: int
     malformed: tuple[int, ...]
@@ -91,11 +91,11 @@ def read_identifiers(
         try:
             identifier = _canonical(kind, value)
         except InvalidIdentifierError as error:
-            bad.append(row)
+            bad.append(row + 1)
             rules[error.rule] += 1
             continue
         if first.setdefault(identifier, row) != row:
-            repeated.append(row)
+            repeated.append(row + 1)
     report = IdentifierReport(total, tuple(bad), tuple(repeated), dict(rules))
     refused = (bad and malformed is DefectPolicy.REFUSE) or (
         repeated and duplicates is DefectPolicy.REFUSE
@@ -117,6 +117,6 @@ def _canonical(kind: IdentifierKind, value: object) -> bytes:
 
 
 def _listed(what: str, rows: tuple[int, ...]) -> str:
-    shown = ", ".join(str(row + 1) for row in rows[:SHOWN_ROWS])
+    shown = ", ".join(str(row) for row in rows[:SHOWN_ROWS])
     more = " and others" if len(rows) > SHOWN_ROWS else ""
     return f"{len(rows)} {what} (rows {shown}{more})"

@@ -3,7 +3,8 @@
 Names, kinds, public ranges, levels and whether a value may be missing are agreed before
 anybody looks at a row, so that neither a bin edge nor a level betrays a person. A table
 is checked against its contract before it is encoded; a defect names the column, the
-rule and the cure, with counts and row numbers, never a value.
+rule and the cure, with counts and row numbers, never a value. Row 1 is the first row
+of data, below any heading.
 """
 
 from __future__ import annotations
@@ -134,26 +135,28 @@ def check_numeric(column: Numeric, values: NDArray[np.float64]) -> None:
     """Refuse values outside the public range, infinities, and undeclared missing values."""
     absent = np.isnan(values)
     if absent.any() and not column.missing:
-        raise _defect(
+        raise table_defect(
             column.name, absent, "has no value", "declare it missing in the contract or fill it"
         )
     with np.errstate(invalid="ignore"):
         outside = ~absent & ~((values >= column.low) & (values <= column.high))
     if outside.any():
         rule = f"is outside the contract's range {column.low:g} to {column.high:g}"
-        raise _defect(column.name, outside, rule, "clip it at the source or agree a wider range")
+        raise table_defect(
+            column.name, outside, rule, "clip it at the source or agree a wider range"
+        )
 
 
 def check_category(column: Category, codes: NDArray[np.int64]) -> None:
     """Refuse levels outside the public list (code -2) and undeclared missing values (code -1)."""
     unknown = (codes < MISSING_LEVEL) | (codes >= len(column.levels))
     if unknown.any():
-        raise _defect(
+        raise table_defect(
             column.name, unknown, "is not a level of the contract", "map it or agree the level"
         )
     absent = codes == MISSING_LEVEL
     if absent.any() and not column.missing:
-        raise _defect(
+        raise table_defect(
             column.name, absent, "has no value", "declare it missing in the contract or fill it"
         )
 
@@ -162,10 +165,11 @@ def check_label(name: str, values: NDArray[np.float64]) -> None:
     """Refuse labels other than 0 and 1."""
     wrong = ~((values == 0) | (values == 1))
     if wrong.any():
-        raise _defect(name, wrong, "is not 0 or 1", "label every row with 0 or 1")
+        raise table_defect(name, wrong, "is not 0 or 1", "label every row with 0 or 1")
 
 
-def _defect(name: str, where: NDArray[np.bool_], rule: str, cure: str) -> InvalidTableError:
+def table_defect(name: str, where: NDArray[np.bool_], rule: str, cure: str) -> InvalidTableError:
+    """Return the error that tells a column's defect; row 1 is the first row of data."""
     rows = np.flatnonzero(where)
     shown = ", ".join(str(row + 1) for row in rows[:SHOWN_ROWS])
     more = " and others" if len(rows) > SHOWN_ROWS else ""

@@ -52,20 +52,24 @@ class LocalEndpoint:
             self._attachment.accept(frame, self._deadline_s)
         self._sent[to] += len(payload)
 
-    def receive(self, sender: str) -> bytes:
+    def receive(self, sender: str, timeout_s: float | None = None) -> bytes:
         """Return the next payload of a party.
+
+        Args:
+            timeout_s: in place of the endpoint's deadline.
 
         Raises:
             TransportError: the party broke off or left, the run was closed, or nothing
                 came before the deadline.
         """
         self._check_here()
-        ends_at = monotonic() + self._deadline_s
+        allowed_s = self._deadline_s if timeout_s is None else timeout_s
+        ends_at = monotonic() + allowed_s
         while (payload := self._mailbox.take(sender)) is None:
             left_s = ends_at - monotonic()
             if left_s <= 0:
                 raise TransportError(
-                    f"nothing from {sender} within {self._deadline_s} s in phase {self._label}",
+                    f"nothing from {sender} within {allowed_s:.0f} s in phase {self._label}",
                     retryable=True,
                     party=sender,
                 )

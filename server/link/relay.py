@@ -77,6 +77,22 @@ class Relay:
             if known.parties != members:
                 raise TransportError(f"run {run} is open for other parties", retryable=False)
 
+    def narrow_run(self, run: str, parties: Iterable[str]) -> None:
+        """Go on with some of a run's parties; the others are told and let in no more.
+
+        Raises:
+            MalformedMessageError: fewer than two parties, or one that was not in the run.
+            TransportError: the run is not open.
+        """
+        members = frozenset(parties)
+        with self._lock:
+            found = self._open.get(run)
+        if found is None:
+            raise TransportError(f"run {run} is not open", retryable=False)
+        if not members <= found.parties or len(members) < 2:  # noqa: PLR2004 - nobody to relay to
+            raise MalformedMessageError(f"run {run}: can go on with two or more of its parties only")
+        found.narrow(members)
+
     def close_run(self, run: str, reason: str) -> None:
         """End a run for all of its parties and tell them why; closing twice is allowed."""
         with self._lock:

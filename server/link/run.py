@@ -156,6 +156,18 @@ class Run:
                 notice = Envelope(self.name, label, Kind.CLOSED, body=reason.encode())
                 self._finish(phase, notice)
 
+    def narrow(self, parties: frozenset[str]) -> None:
+        """Go on with some of the parties; the others' part in every phase is over."""
+        with self._lock:
+            self.parties = parties
+            for label, phase in self._phases.items():
+                notice = Envelope(self.name, label, Kind.CLOSED, body=b"it goes on without you")
+                for party, outlet in phase.outlets.items():
+                    if party not in parties and not outlet.ended:
+                        self._drain(outlet)
+                        self._append(outlet, notice)
+                        self._end(outlet)
+
     def status(self) -> dict[str, object]:
         """Describe the run for an operator; names, sizes and states only."""
         with self._lock:

@@ -151,12 +151,15 @@ class Service:
             case {"action": "open_run", "run": str(run), "parties": [*parties]}:
                 self._relay.open_run(run, [str(party) for party in parties])
                 return {"run": run}
+            case {"action": "narrow_run", "run": str(run), "parties": [*parties]}:
+                self._relay.narrow_run(run, [str(party) for party in parties])
+                return {"run": run}
             case {"action": "close_run", "run": str(run), "reason": str(reason)}:
                 self._relay.close_run(run, reason)
                 return {"run": run}
             case {"action": "run_status", "run": str(run)}:
                 return {"run": run, "status": self._status(run)}
-            case {"action": "open_run" | "close_run" | "run_status" as action}:
+            case {"action": "open_run" | "narrow_run" | "close_run" | "run_status" as action}:
                 raise MalformedMessageError(f"control: fields of {action} missing or of wrong type")
             case _:
                 return self._on_control(request)

@@ -121,12 +121,9 @@ class Training:
         if set(self._plan.names) != set(nodes):
             raise UnsupportedParameterError("plan: its partners are not those of the run")
         self._folder.store_bytes("training.json", self._plan.encode())
-        if self._opened:
-            self._control(
-                {"action": "close_run", "run": self._plan.run, "reason": "the plan changes"}
-            )
         parties = [*self._plan.names, HUB]
-        self._control({"action": "open_run", "run": self._plan.run, "parties": parties})
+        action = "narrow_run" if self._opened else "open_run"
+        self._control({"action": action, "run": self._plan.run, "parties": parties})
         self._opened = True
 
 

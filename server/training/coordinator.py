@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Protocol
 
 from compliance.errors import ComplianceError
 from protocols.errors import ProtocolError
-from protocols.phase import DEADLINE, PHASES, PhaseReply, Status
+from protocols.phase import DEADLINE, PEER_LOST, PHASES, PhaseReply, Status
 from server.training.plan import RunPlan
 
 HUB = "hub"
@@ -30,6 +30,9 @@ _LAST = PHASES[-1]
 _WIND_UP_S = 60
 # The code of a partner that was given up because another one fell out.
 ABANDONED = "abandoned"
+# How much earlier a partner gives up than the hub, so that its reply still arrives and only
+# a partner that really is silent is called so.
+MARGIN_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +289,11 @@ class Coordinator:
         self._record(self._state)
 
 
+def partner_deadline_s(deadline_s: int) -> int:
+    """Return how long a partner may work, if the hub waits this long for its reply."""
+    return max(1, deadline_s - min(MARGIN_S, deadline_s // 3))
+
+
 def _status(answer: PhaseReply | Failure) -> Status:
     return answer.status if isinstance(answer, PhaseReply) else Status.FAILED
 
@@ -300,5 +308,6 @@ def _trouble(phase: str, party: str, answer: PhaseReply | Failure) -> Trouble:
 
 def _root_causes(failures: Sequence[Trouble]) -> Sequence[Trouble]:
     """Name the partners that failed, not those that waited for them in vain."""
-    causes = [trouble for trouble in failures if trouble.code not in {ABANDONED, DEADLINE}]
+    in_vain = {ABANDONED, DEADLINE, PEER_LOST}
+    causes = [trouble for trouble in failures if trouble.code not in in_vain]
     return causes or failures

@@ -8,55 +8,65 @@ measures is the protocol and not the start of processes.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from time import monotonic
 
 from protocols.errors import MalformedMessageError
 from protocols.link import TransportError
 from protocols.phase import PhaseReply, PhaseRequest
 from server.link.endpoint import LocalEndpoint
 from server.link.relay import Relay
-from server.training.coordinator import Answers, Failure
-
-CHANNEL = "phases"
+from server.training.coordinator import Answers, Failure, partner_deadline_s
 
 
 class LinkGrid:
-    """Asks partners over one standing channel of the run.
+    """Asks each partner over a standing channel of its own.
 
-    Args:
-        deadline_s: how long partners may take to arrive.
+    One channel for all would end for all when one of them is lost, and nobody could be
+    asked to close the run.
     """
 
-    def __init__(self, relay: Relay, run: str, *, deadline_s: float) -> None:
-        self._attach: Callable[[], LocalEndpoint] = lambda: relay.local(
-            run, CHANNEL, deadline_s=deadline_s
-        )
+    def __init__(self, relay: Relay, run: str) -> None:
+        self._relay = relay
         self._run = run
-        self._endpoint: LocalEndpoint | None = None
+        self._endpoints: dict[str, LocalEndpoint] = {}
 
     def ask(
         self, phase: str, bodies: Mapping[str, str], *, attempt: int, deadline_s: int
     ) -> Answers:
-        """Send each named partner its body; return one answer for each."""
-        endpoint = self._endpoint or self._attach()
-        self._endpoint = endpoint
-        answers: dict[str, PhaseReply | Failure] = {}
-        for name, body in bodies.items():
-            request = PhaseRequest(self._run, phase, attempt, deadline_s, body)
-            endpoint.send(name, json.dumps(request.fields()).encode())
-        for name in bodies:
-            answers[name] = self._answer(endpoint, name)
-        return answers
+        """Send each named partner its body; return one answer for each, within the deadline."""
+        ends_at = monotonic() + deadline_s
+        theirs_s = partner_deadline_s(deadline_s)
+        asked = {
+            name: self._send(name, PhaseRequest(self._run, phase, attempt, theirs_s, body))
+            for name, body in bodies.items()
+        }
+        return {
+            name: unsent or self._answer(name, ends_at)
+            for name, unsent in asked.items()
+        }
 
-    def close(self) -> None:
-        """Tell the partners that nothing more will be asked."""
-        if self._endpoint is not None:
-            self._endpoint.close()
-
-    def _answer(self, endpoint: LocalEndpoint, name: str) -> PhaseReply | Failure:
+    def _send(self, name: str, request: PhaseRequest) -> Failure | None:
         try:
-            return PhaseReply.from_fields(json.loads(endpoint.receive(name)))
-        except (TransportError, MalformedMessageError) as error:
+            if name not in self._endpoints:
+                self._endpoints[name] = self._relay.local(
+                    self._run, f"phases-{name}", deadline_s=request.deadline_s
+                )
+            self._endpoints[name].send(name, json.dumps(request.fields()).encode())
+        except TransportError as error:
             return Failure(error.code, str(error))
-        except ValueError:
-            return Failure("malformed_message", "the reply is not valid JSON")
+        return None
+
+    def _answer(self, name: str, ends_at: float) -> PhaseReply | Failure:
+        try:
+            payload = self._endpoints[name].receive(name, ends_at - monotonic())
+        except TransportError as error:
+            if monotonic() >= ends_at:
+                return Failure("silent", "no reply within the deadline")
+            return Failure(error.code, str(error))
+        try:
+            return PhaseReply.from_fields(json.loads(payload))
+        except MalformedMessageError as error:
+            return Failure(error.code, f"the partner's reply could not be read: {error}")
+        except (ValueError, AttributeError, TypeError):
+            return Failure(MalformedMessageError.code, "the partner's reply is not valid JSON")

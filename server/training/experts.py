@@ -19,6 +19,8 @@ STEPS = 128
 WEIGHT = 0.15
 # C_k^2 of the label holder's own columns, which are in the head only with an expert.
 OWN_NORM = 0.1
+# Of epsilon, for all experts: with much more no noise of the steps keeps the rest.
+MAX_SHARE = 0.9
 
 
 def check_experts(shares: Mapping[str, float], partners: Mapping[str, object]) -> None:
@@ -32,9 +34,9 @@ def check_experts(shares: Mapping[str, float], partners: Mapping[str, object]) -
         raise UnsupportedParameterError(
             f"neural: {min(unknown)[:32]} is not among the partners; approve it or correct the name"
         )
-    if not (all(share > 0 for share in shares.values()) and sum(shares.values()) < 1):
+    if not (all(share > 0 for share in shares.values()) and sum(shares.values()) <= MAX_SHARE):
         raise UnsupportedParameterError(
-            "neural: shares of epsilon must be greater than 0 and together less than 1; "
+            f"neural: shares of epsilon must be above 0 and together at most {MAX_SHARE:g}; "
             "choose others"
         )
 

@@ -15,17 +15,14 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from protocols.errors import MalformedMessageError
-from protocols.phase import DEADLINE, PhaseReply, PhaseRequest, Status, message_type
-from server.training.coordinator import ABANDONED, Answers, Failure
+from protocols.phase import DEADLINE, PEER_LOST, PhaseReply, PhaseRequest, Status, message_type
+from server.training.coordinator import ABANDONED, Answers, Failure, partner_deadline_s
 
 POLL_S = 0.2
 # SuperNodes that are starting or were cut off for a moment get this long to come back.
 JOIN_S = 30.0
 # What the other partners get once one has failed: enough for a reply on its way.
 GRACE_S = 10.0
-# How much earlier a partner gives up than the hub, so that its reply still arrives and only
-# a partner that really is silent is called so.
-MARGIN_S = 10
 
 _FLOWER_CODES = {value: name.lower() for name, value in vars(ErrorCode).items()}
 
@@ -93,7 +90,7 @@ class FlowerGrid:
     ) -> dict[str, str]:
         """Send the messages; return the partner's name by message id."""
         messages = []
-        theirs_s = max(1, deadline_s - min(MARGIN_S, deadline_s // 3))
+        theirs_s = partner_deadline_s(deadline_s)
         for name, body in bodies.items():
             request = PhaseRequest(self._run, phase, attempt, theirs_s, body)
             content = RecordDict({"request": ConfigRecord(dict(request.fields()))})
@@ -124,8 +121,7 @@ class FlowerGrid:
                 end = min(end, self._clock() + self._grace_s)
             if waiting:
                 self._sleep(POLL_S)
-        lost = _abandoned() if cut_short else Failure("silent", "no reply within the deadline")
-        return answers | dict.fromkeys(waiting.values(), lost)
+        return answers | dict.fromkeys(waiting.values(), _unanswered(answers))
 
 
 def _read(message: Message) -> PhaseReply | Failure:
@@ -151,6 +147,20 @@ def _falls_out(answer: PhaseReply | Failure) -> bool:
     if isinstance(answer, PhaseReply) and answer.status is Status.DONE:
         return False
     return answer.code != DEADLINE
+
+
+def _unanswered(answers: Mapping[str, PhaseReply | Failure]) -> Failure:
+    """Say what became of those who did not answer, by what the others said.
+
+    Partners that lost another one are not at fault: whoever is silent beside them is the
+    one that they lost.
+    """
+    fallen = [answer for answer in answers.values() if _falls_out(answer)]
+    if any(answer.code != PEER_LOST for answer in fallen):
+        return _abandoned()
+    if fallen:
+        return Failure("silent", "no reply, and the other partners lost it in the middle")
+    return Failure("silent", "no reply within the deadline")
 
 
 def _abandoned() -> Failure:

@@ -138,6 +138,10 @@ class RunFolder:
         """Keep what the run did, once it has ended."""
         self._replace("record.json", record)
 
+    def has_record(self) -> bool:
+        """Whether the run has ended and been closed."""
+        return (self.path / "record.json").exists()
+
     def store_bytes(self, name: str, data: bytes) -> None:
         """Replace a file of the folder as a whole."""
         self.path.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from protocols.align.errors import AlignmentRefusedError
 from protocols.align.messages import MAX_ROWS
 from protocols.align.union import Membership, UnionRules, join_union
 from protocols.errors import MalformedMessageError, ProtocolError
@@ -103,7 +104,12 @@ def _align(plan: TrainingPlan, terms: dict[str, Any]) -> Program[Result]:
         min_rows=plan.min_rows,
         membership=Membership(plan.membership),
     )
-    return {"table": asdict((yield from join_union(rules, os.urandom)))}
+    try:
+        table = yield from join_union(rules, os.urandom)
+    except (AlignmentRefusedError, MalformedMessageError) as error:
+        # Every partner has been sent the reason; breaking the phase off would overtake it.
+        return {"state": "failed", "code": error.code, "reason": str(error)}
+    return {"table": asdict(table)}
 
 
 def _train(plan: TrainingPlan, terms: dict[str, Any]) -> Program[Result]:

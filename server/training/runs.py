@@ -19,6 +19,12 @@ def begin(control: ControlClient, home: Path, plan: RunPlan) -> int:
     return run_id
 
 
+def has_ended(control: ControlClient, home: Path, run: str) -> bool:
+    """Whether Flower's run of this name is over, however it went."""
+    run_id = RunFolder(home, run).load_flower_run()
+    return run_id is not None and control.run_status(run_id).status == "finished"
+
+
 def state_of(control: ControlClient, home: Path, run: str) -> dict[str, Any]:
     """Return a run's state as the coordinator recorded it (see `coordinator.RunState`).
 
@@ -26,8 +32,7 @@ def state_of(control: ControlClient, home: Path, run: str) -> dict[str, Any]:
     failed, as soon as Flower knows.
     """
     folder = RunFolder(home, run)
-    run_id = folder.load_flower_run()
-    ended = run_id is not None and control.run_status(run_id).status == "finished"
+    ended = has_ended(control, home, run)
     # Read after the status: the coordinator's last words come before its end.
     state = folder.load_state() or {"run": run, "state": "pending", "steps": [], "trouble": []}
     if not ended or state["state"] not in {"pending", "running"}:

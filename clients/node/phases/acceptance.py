@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from clients.keys import load_keys
-from clients.node.files import load_json, store_json
+from clients.node.files import exclusive, load_json, store_json
 from clients.node.home import Home
-from clients.node.session import Session
+from clients.node.session import Session, check_unused
 from clients.node.spending import open_ledger, scopes
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.phase import PhaseReply, PhaseRequest, done, refused
@@ -24,9 +24,17 @@ _ANSWER_MARGIN_S = 2.0
 def run(home: Home, request: PhaseRequest) -> PhaseReply:
     """Compare the plan with the policy and, if it passes, announce a key for this very plan."""
     plan = _plan_of(request)
+    check_unused(home, plan)
     config, contract, policy = home.config(), home.contract(), home.policy()
+    identity = load_keys(home.keys).identity
+    own_key = identity.public_key().public_bytes_raw().hex()
     try:
-        objection = policy.objection(plan, ours=config.name, peers=config.peers, contract=contract)
+        objection = policy.objection(
+            plan,
+            ours=config.name,
+            identities={**config.peers, config.name: own_key},
+            contract=contract,
+        )
         if objection is None:
             objection = _budget_objection(home, plan)
     except UnsupportedParameterError as error:
@@ -36,7 +44,6 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
     if objection is not None:
         return refused(*objection)
     session = Session.create(home, plan)
-    identity = load_keys(home.keys).identity
     public = session.ephemeral.public_key().public_bytes_raw()
     announcement = announce(identity, plan.run, plan.digest, config.name, public)
     return done(json.dumps({"announcement": announcement.hex()}))
@@ -70,20 +77,39 @@ def _budget_objection(home: Home, plan: TrainingPlan) -> tuple[str, str] | None:
 
 
 def _ask_person(home: Home, plan: TrainingPlan, request: PhaseRequest) -> tuple[str, str] | None:
-    """Put the run into the inbox and wait for `lianfang node approve` or `refuse`."""
+    """Put the run into the inbox and wait for `lianfang node approve` or `refuse`.
+
+    The item says until when it may be decided, so that nobody approves what has gone by,
+    even if this process is killed.
+    """
     path = home.inbox / f"{plan.run}.json"
-    waiting = {"run": plan.run, "plan_hash": plan.digest.hex(), "plan": json.loads(plan.encode())}
-    if not (path.exists() and load_json(path).get("plan_hash") == waiting["plan_hash"]):
-        store_json(path, waiting)
-    ends_at = time.monotonic() + request.deadline_s - _ANSWER_MARGIN_S
-    while time.monotonic() < ends_at:
-        decision = _decision(path)
-        if decision is not None:
-            return None if decision["accept"] else ("by_hand", str(decision["reason"]))
+    until = time.time() + request.deadline_s - _ANSWER_MARGIN_S
+    digest = plan.digest.hex()
+    waiting = {
+        "run": plan.run,
+        "plan_hash": digest,
+        "until": int(until),
+        "plan": json.loads(plan.encode()),
+    }
+    with exclusive(home.inbox):
+        decided = _decision(path, digest)
+        if decided is None:
+            store_json(path, waiting)
+    while decided is None and time.time() < until:
         time.sleep(_LOOK_EVERY_S)
-    return "no_decision", "nobody at this partner decided before the deadline; ask again"
+        decided = _decision(path, digest)
+    with exclusive(home.inbox):
+        # Whoever decides holds the inbox as well: a decision in the last moment is seen.
+        decided = _decision(path, digest)
+    if decided is None:
+        return "no_decision", "nobody at this partner decided before the deadline; ask again"
+    return None if decided["accept"] else ("by_hand", str(decided["reason"]))
 
 
-def _decision(path: Path) -> dict[str, object] | None:
-    found: dict[str, object] | None = load_json(path).get("decision")
+def _decision(path: Path, digest: str) -> dict[str, object] | None:
+    """Return what a person decided about this very plan; another plan's decision is not it."""
+    item = load_json(path) if path.exists() else {}
+    if item.get("plan_hash") != digest:
+        return None
+    found: dict[str, object] | None = item.get("decision")
     return found

@@ -22,7 +22,7 @@ from clients.node.refinement import probabilities, refine
 from clients.node.session import Session
 from clients.node.table import load_table
 from protocols.phase import PhaseReply, PhaseRequest, done
-from protocols.vertical.head import joint_logits
+from protocols.vertical.head import Terms, joint_logits
 from protocols.vertical.shares import Trio
 
 _SEED = 0
@@ -37,13 +37,15 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
     if session.ours not in session.plan.compute:
         return done()
     scoring = request.phase == "score"
-    logits = _open(session, request, scoring=scoring)
+    terms = read_terms(session, request)
+    logits = _open(session, request, terms, scoring=scoring)
     if logits is None:
         return done()
     held = load_array(session.directory / "held_out.npy")
     labels = load_array(session.directory / "own_labels.npy")
     if not scoring:
-        metrics = measure(labels[held], probabilities(logits, labels, ~held)[held], seed=_SEED)
+        rate = 0.5 if terms.base is None else terms.base.rate
+        metrics = measure(labels[held], probabilities(logits[held], rate), seed=_SEED)
         return _reply(session, {"head": None if metrics is None else metrics.rounded()})
     scores, alone = _refined(home, session, logits, labels, held)
     store_array(session.directory / "logit.npy", logits)
@@ -59,11 +61,12 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
     )
 
 
-def _open(session: Session, request: PhaseRequest, *, scoring: bool) -> NDArray[np.float64] | None:
+def _open(
+    session: Session, request: PhaseRequest, terms: Terms, *, scoring: bool
+) -> NDArray[np.float64] | None:
     """Return the joint logits of the label holder's rows in its own order, None elsewhere."""
     torch.set_num_threads(1)
     plan, directory = session.plan, session.directory
-    terms = read_terms(session, request)
     own = mask = None
     block = next((block for block in terms.blocks if block.owner == session.ours), None)
     if block is not None:

@@ -32,6 +32,7 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
     config, contract, plan = home.config(), home.contract(), session.plan
     table = load_table(config.table, contract, held_out_column=config.held_out_column)
     table = table.taken(load_array(session.directory / "taken.npy"))
+    _check_labels(session, table)
     place = RowMap(load_array(session.directory / "rows.npy"), session.total)
     reserve(home, plan)
     width = 0
@@ -60,6 +61,20 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
         _lay_out_labels(session, table, place)
         reply |= _counted(home, session, request.attempt)
     return done(json.dumps(reply))
+
+
+def _check_labels(session: Session, table: Table) -> None:
+    """Refuse, before anything is set aside, labels from which nothing can be learned."""
+    if session.ours != session.plan.label_holder:
+        return
+    name = table.contract.label
+    if table.labels is None or name is None:
+        raise InvalidTableError("label: this partner's contract names none; correct it")
+    train = table.labels[~load_array(session.directory / "held_out.npy")]
+    if not 0 < train.sum() < len(train):
+        raise InvalidTableError(
+            f"column {name}: the rows to train on do not hold both 0 and 1; check the export"
+        )
 
 
 def _targets(session: Session, table: Table) -> Targets | None:

@@ -23,8 +23,8 @@ def test_clean_column_is_read_whole():
 def test_defects_are_dropped_and_counted():
     column = read_identifiers(COLUMN, KIND, malformed=DROP, duplicates=DROP)
     assert column.rows.tolist() == [0, 5]
-    assert column.report.malformed == (1, 3, 4)
-    assert column.report.duplicates == (2,)
+    assert column.report.malformed == (2, 4, 5)
+    assert column.report.duplicates == (3,)
     assert sum(column.report.rules.values()) == 3
     assert column.report.kept == 2
 

@@ -63,9 +63,9 @@ def test_label_holder_with_an_expert_brings_its_columns():
     ("neural", "said"),
     [
         ({"bank": 0.2}, "bank is not among the partners"),
-        ({"telecom": 0.0}, "greater than 0"),
-        ({"telecom": float("nan")}, "greater than 0"),
-        ({"telecom": 0.6, "police": 0.4}, "together less than 1"),
+        ({"telecom": 0.0}, "above 0"),
+        ({"telecom": float("nan")}, "above 0"),
+        ({"telecom": 0.6, "police": 0.4}, "together at most 0.9"),
         ({"telecom": 1e-4}, "too little to train with"),
     ],
 )
