@@ -174,6 +174,10 @@ def propose(
     deadline_s: Annotated[
         int, typer.Option(help="Seconds after which a silent phase has failed.")
     ] = 600,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(help="PARTNER=PATTERN[,PATTERN]: its columns that take part; all otherwise."),
+    ] = None,
     neural: Annotated[
         str, typer.Option(help="Comma-separated names of partners that train a neural expert.")
     ] = "",
@@ -184,7 +188,7 @@ def propose(
 ) -> None:
     """Propose a run; nothing starts and nobody is asked yet."""
     from server.home import HubHome
-    from server.training.proposal import Choices, store_proposal
+    from server.training.proposal import Choices, parse_columns, store_proposal
 
     home = HubHome(directory)
     names = [name for name in partners.split(",") if name] or sorted(home.partners())
@@ -195,7 +199,7 @@ def propose(
         epsilon=epsilon,
         delta=delta,
         label_holder=label_holder,
-        columns={},
+        columns=parse_columns(columns or []),
         membership=membership,
         held_out_fraction=held_out,
         min_rows=min_rows,

@@ -27,6 +27,13 @@ from clients.node.files import load_json
 from clients.output import CommandError
 
 LABEL_HOLDER = "insurer"
+# Of the telecom's 1,400 columns the agreement names those that the police's patterns point
+# to: what is not needed for the purpose takes no part, and does not dilute what is.
+AGREED_COLUMNS = (
+    "telecom=overseas_*,first_contact_*,unknown_caller_*,new_app_*,remote_control_*,"
+    "hidden_number_*,call_centre_*,call_forward_days,longest_first_contact_minutes,"
+    "spam_reports,blocked_calls"
+)
 MARK = "demo.json"
 _READY_S = 90.0
 _STOP_S = 15.0
@@ -46,7 +53,8 @@ def run_demo(
         steps.begin("starting the hub and three nodes")
         _start(town, processes, directory)
         steps.begin("training over Flower")
-        _train(town, holder, run, epsilon=epsilon, quiet=quiet)
+        agreed = AGREED_COLUMNS if data is None else None
+        _train(town, holder, run, epsilon=epsilon, agreed=agreed)
         steps.begin("computing the references")
         figures = compare(town, holder, run)
     seconds = time.monotonic() - started
@@ -103,14 +111,14 @@ def _await_ready(logs: Path, waiting: list[str]) -> None:
         time.sleep(0.1)
 
 
-def _train(town: Town, holder: str, run: str, *, epsilon: float, quiet: bool) -> None:
+def _train(town: Town, holder: str, run: str, *, epsilon: float, agreed: str | None) -> None:
     run_command(
         *("lianfang-hub", "propose", str(town.hub), run, "--label-holder", holder),
         *("--epsilon", repr(epsilon), "--min-rows", "100"),
+        *(() if agreed is None else ("--columns", agreed)),
     )
     command = [sys.executable, "-m", "server.cli", "run", str(town.hub), run, "--format", "json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own module
-    del quiet
     if done.returncode != 0:
         state = json.loads(done.stdout)["state"] if done.stdout else {"trouble": []}
         said = "; ".join(f"{t['party']}, {t['phase']}: {t['reason']}" for t in state["trouble"])

@@ -18,9 +18,10 @@ from clients.node.home import Home
 from clients.node.phases import run as run_phase
 from clients.transport import Link
 from protocols.link import TransportError
-from protocols.phase import PhaseRequest
+from protocols.phase import PHASES, PhaseRequest
 
 HUB = "hub"
+LAST = PHASES[-1]
 _AGAIN_S = 0.1
 
 
@@ -39,13 +40,21 @@ def main() -> None:
 
 def serve(home: Home, run: str, deadline_s: float) -> None:
     """Answer every phase of a run; returns when the run has ended."""
-    with _attach(home, run, deadline_s) as link:
-        last = ""
-        while last != "finish":
+    link = _attach(home, run, deadline_s)
+    last = ""
+    try:
+        while last != LAST:
             request = PhaseRequest.from_fields(json.loads(link.receive(HUB)))
             reply = answer(request, lambda asked: run_phase(home.root, asked))
             link.send(HUB, json.dumps(reply.fields()).encode())
             last = request.phase
+        link.close()
+    except TransportError:
+        # The hub closes the run as soon as it has the last reply, maybe before we have left.
+        if last != LAST:
+            raise
+    finally:
+        link.abort()
 
 
 def _attach(home: Home, run: str, deadline_s: float) -> Link:

@@ -90,7 +90,9 @@ class Relay:
         if found is None:
             raise TransportError(f"run {run} is not open", retryable=False)
         if not members <= found.parties or len(members) < 2:  # noqa: PLR2004 - nobody to relay to
-            raise MalformedMessageError(f"run {run}: can go on with two or more of its parties only")
+            raise MalformedMessageError(
+                f"run {run}: can go on with two or more of its parties only"
+            )
         found.narrow(members)
 
     def close_run(self, run: str, reason: str) -> None:

@@ -41,10 +41,7 @@ class LinkGrid:
             name: self._send(name, PhaseRequest(self._run, phase, attempt, theirs_s, body))
             for name, body in bodies.items()
         }
-        return {
-            name: unsent or self._answer(name, ends_at)
-            for name, unsent in asked.items()
-        }
+        return {name: unsent or self._answer(name, ends_at) for name, unsent in asked.items()}
 
     def _send(self, name: str, request: PhaseRequest) -> Failure | None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Choices:
     """What the operator chooses; everything else follows from defaults and contracts.
 
     Attributes:
-        columns: by partner, the columns that take part; absent means all of them.
+        columns: by partner, patterns of the columns that take part; absent means all.
         neural: by partner, the share of epsilon that its neural expert may cost; absent
             means no expert.
     """
@@ -103,7 +104,7 @@ def propose(choices: Choices, partners: Mapping[str, Mapping[str, Any]]) -> Trai
             average_from=0.5,
             threshold=1.0,
         ),
-        resolution_bits=10,
+        resolution_bits=7,
         on_refusal=choices.on_refusal,
         deadline_s=choices.deadline_s,
     )
@@ -138,8 +139,33 @@ def _columns(choices: Choices, name: str, partner: Mapping[str, Any]) -> tuple[s
     contract = Contract.parse(partner["contract"])
     if name not in choices.columns:
         return tuple(column.name for column in contract.columns)
-    narrowed = contract.narrowed(frozenset(choices.columns[name]))
-    return tuple(column.name for column in narrowed.columns)
+    wanted = []
+    for pattern in choices.columns[name]:
+        found = [c.name for c in contract.columns if fnmatchcase(c.name, pattern)]
+        if not found:
+            raise UnsupportedParameterError(
+                f"columns of {name}: {pattern} names none in its contract; correct the pattern"
+            )
+        wanted += found
+    return tuple(column.name for column in contract.narrowed(frozenset(wanted)).columns)
+
+
+def parse_columns(values: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Read `PARTNER=PATTERN[,PATTERN]`, once for each partner.
+
+    Raises:
+        UnsupportedParameterError: not of this form.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for value in values:
+        name, equals, patterns = value.partition("=")
+        chosen = tuple(pattern for pattern in patterns.split(",") if pattern)
+        if not equals or not chosen or name in found:
+            raise UnsupportedParameterError(
+                "columns: need PARTNER=PATTERN[,PATTERN], once for each partner"
+            )
+        found[name] = chosen
+    return found
 
 
 def _norm_shares(taking: Mapping[str, Sequence[str]], label_holder: str) -> dict[str, float]:

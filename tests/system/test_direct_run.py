@@ -93,7 +93,7 @@ def test_record_tells_code_data_and_metrics(record):
             assert low < metrics[figure] < high
         assert metrics["rows"] == sum(count for _, _, count in metrics["calibration"])
     # What the partners know decides here: a head that does nothing would show.
-    assert record["metrics"]["head"]["auc"] > 0.65
+    assert record["metrics"]["head"]["auc"] > 0.6
     assert record["metrics"]["scores"] == 900
 
 
