@@ -6,6 +6,7 @@ the command that needs them, so that help is at hand at once.
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -29,6 +30,8 @@ app.command(name="demo")(demo)
 
 def main() -> None:
     """Run the command line; known errors end with one clear line and their exit code."""
+    # Threads that wait by spinning starve the other processes of a small machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app()
     except Exception as error:  # noqa: BLE001  # unknown errors are raised again by `explain`

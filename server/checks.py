@@ -12,13 +12,15 @@ from typing import Any
 from cryptography import x509
 
 from protocols.errors import ProtocolError
-from server.home import ConfigError, HubHome, unix_now
+from server.config import ConfigError
+from server.home import HubHome, unix_now
 from server.identity.authority import load_authority
 
 _LEAST_FREE_BYTES = 1 << 30
 _RENEW_BEFORE_S = 14 * 86_400
 _PYTHONS = ((3, 11), (3, 14))
 _OTHERS = 0o077
+LEAST_PARTNERS = 2
 
 
 def examine(directory: Path) -> list[dict[str, Any]]:
@@ -58,18 +60,25 @@ def examine(directory: Path) -> list[dict[str, Any]]:
         ),
         (
             "at least two partners have joined",
-            lambda: len(home.partners()) >= 2,
+            lambda: len(home.partners()) >= LEAST_PARTNERS,
             "approve join requests",
         ),
     ]
-    return [{"check": name, "ok": _holds(check), "cure": cure} for name, check, cure in checks]
+    findings = []
+    for name, check, cure in checks:
+        ok, found = _holds(check)
+        findings.append({"check": name, "ok": ok, "found": found, "cure": cure})
+    return findings
 
 
-def _holds(check: Callable[[], bool]) -> bool:
+def _holds(check: Callable[[], bool]) -> tuple[bool, str]:
+    """Tell whether a check holds and, where our own error says why not, what it says."""
     try:
-        return check()
-    except (ConfigError, ProtocolError, OSError, ValueError):
-        return False
+        return check(), ""
+    except (ConfigError, ProtocolError) as error:
+        return False, str(error)
+    except (OSError, ValueError):
+        return False, ""
 
 
 def _python() -> bool:

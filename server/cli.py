@@ -10,14 +10,15 @@ import json
 import signal
 import sys
 import threading
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-EXIT_FAILED = 1
-EXIT_CONFIG = 4
+from server.cli_propose import propose
+from server.output import EXIT_CONFIG, EXIT_FAILED, Format, Formatted, explain, say
+
 _LOOK_EVERY_S = 0.5
 
 app = typer.Typer(
@@ -29,31 +30,17 @@ app = typer.Typer(
 )
 
 
-class Format(StrEnum):
-    """How a command's result is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
+app.command()(propose)
 
 Directory = Annotated[Path, typer.Argument(help="The hub's directory.")]
-Formatted = Annotated[Format, typer.Option("--format", help="text for people, json for machines.")]
 
 
 def main() -> None:
     """Run the command line; known errors end with one clear line and their exit code."""
-    from protocols.errors import ProtocolError
-    from protocols.link import TransportError
-    from server.home import ConfigError
-
     try:
         app()
-    except (ConfigError, ProtocolError) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_CONFIG)
-    except (TransportError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_FAILED)
+    except Exception as error:  # noqa: BLE001  # unknown errors are raised again by `explain`
+        sys.exit(explain(error))
 
 
 @app.command()
@@ -75,7 +62,7 @@ def init(
     settings = HubHome(directory).create(
         name=name, host=host, link_port=link_port, fleet_port=fleet_port, now=unix_now()
     )
-    _say(
+    say(
         output,
         {
             "hub": settings.name,
@@ -98,13 +85,15 @@ def approve(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Take a partner in and write the welcome that it joins with."""
+    from server.config import read_object
     from server.home import HubHome, unix_now
+    from server.identity.files import write_atomically
 
-    asked = json.loads(request.read_text())
+    asked = read_object(request)
     answer = HubHome(directory).approve(asked, unix_now())
     target = welcome or request.with_name(f"{asked['name']}-welcome.json")
-    target.write_text(json.dumps(answer, indent=1))
-    _say(
+    write_atomically(target, json.dumps(answer, indent=1).encode())
+    say(
         output,
         {"partner": asked["name"], "identity": asked["identity"], "welcome": str(target)},
         f"Took {asked['name']} in; its identity key is {asked['identity']}.\n"
@@ -120,6 +109,7 @@ def serve(
         str | None,
         typer.Option(help="Serve the link alone, do this one proposed run over it, and end."),
     ] = None,
+    output: Formatted = Format.TEXT,
 ) -> None:
     """Serve the link and Flower until stopped."""
     from server.home import HubHome
@@ -127,95 +117,27 @@ def serve(
     from server.serving import serve as serve_hub
 
     home = HubHome(directory)
-    with serve_hub(home, flower=direct is None) as hub:
-        settings = home.settings()
-        typer.echo(f"serving {settings.name}: link {settings.host}:{settings.link_port}", err=True)
-        if direct is not None:
-            state = run_directly(hub, direct)
-            for trouble in state.trouble:
-                typer.echo(
-                    f"{trouble.party}: {trouble.phase}: {trouble.code}: {trouble.reason}", err=True
-                )
-            if state.state.value != "done":
-                raise typer.Exit(EXIT_FAILED)
-            return
-        stop = threading.Event()
+    settings = home.settings()
+    stop = threading.Event()
+    if direct is None:
+        # Before anything is started, so that a stop during the start leaves no process behind.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        if hub.superlink is not None:
-            register_partners(home, hub.superlink.control)
+    with serve_hub(home, flower=direct is None) as hub:
+        typer.echo(f"serving {settings.name}: link {settings.host}:{settings.link_port}", err=True)
+        if direct is not None:
+            _tell_end(directory, output, asdict(run_directly(hub, direct)))
+            return
         typer.echo("ready; stop with Ctrl-C. Next: lianfang-hub propose", err=True)
         known: set[str] = set()
-        while not stop.wait(_LOOK_EVERY_S):
+        while True:
             joined = set(home.partners())
             if hub.superlink is not None and joined != known:
                 register_partners(home, hub.superlink.control)
                 known = joined
-
-
-@app.command()
-def propose(
-    directory: Directory,
-    run: Annotated[str, typer.Argument(help="A new name for the run.")],
-    label_holder: Annotated[str, typer.Option(help="The partner that holds the label.")],
-    epsilon: Annotated[float, typer.Option(help="Privacy cost of the whole run.")] = 1.0,
-    delta: Annotated[float, typer.Option(help="Failure probability of the guarantee.")] = 1e-5,
-    purpose: Annotated[
-        str, typer.Option(help="IRI of the purpose.")
-    ] = "https://w3id.org/dpv#FraudPreventionAndDetection",
-    partners: Annotated[
-        str, typer.Option(help="Comma-separated names; all that joined by default.")
-    ] = "",
-    steps: Annotated[int, typer.Option(help="Steps of the joint head.")] = 60,
-    membership: Annotated[str, typer.Option(help="hidden or shared.")] = "hidden",
-    on_refusal: Annotated[str, typer.Option(help="end or continue.")] = "end",
-    held_out: Annotated[float, typer.Option(help="Share of people kept for validation.")] = 0.2,
-    min_rows: Annotated[int, typer.Option(help="Fewest labelled rows to train on.")] = 500,
-    deadline_s: Annotated[
-        int, typer.Option(help="Seconds after which a silent phase has failed.")
-    ] = 600,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(help="PARTNER=PATTERN[,PATTERN]: its columns that take part; all otherwise."),
-    ] = None,
-    neural: Annotated[
-        str, typer.Option(help="Comma-separated names of partners that train a neural expert.")
-    ] = "",
-    neural_share: Annotated[
-        float, typer.Option(help="Share of epsilon for all neural experts together.")
-    ] = 0.2,
-    output: Formatted = Format.TEXT,
-) -> None:
-    """Propose a run; nothing starts and nobody is asked yet."""
-    from server.home import HubHome
-    from server.training.proposal import Choices, parse_columns, store_proposal
-
-    home = HubHome(directory)
-    names = [name for name in partners.split(",") if name] or sorted(home.partners())
-    experts = [name for name in neural.split(",") if name]
-    choices = Choices(
-        run=run,
-        purpose=purpose,
-        epsilon=epsilon,
-        delta=delta,
-        label_holder=label_holder,
-        columns=parse_columns(columns or []),
-        membership=membership,
-        held_out_fraction=held_out,
-        min_rows=min_rows,
-        on_refusal=on_refusal,
-        deadline_s=deadline_s,
-        steps=steps,
-        neural={name: neural_share / len(experts) for name in experts},
-    )
-    plan = store_proposal(home.root, choices, {name: home.partner(name) for name in names})
-    _say(
-        output,
-        {"run": run, "plan_hash": plan.digest.hex(), "plan": json.loads(plan.encode())},
-        f"Proposed {run}: {', '.join(plan.names)}; epsilon {epsilon:g}, delta {delta:g}, {steps} steps.\n"
-        f"Plan hash {plan.digest.hex()}.",
-        f"lianfang-hub run {directory} {run}",
-    )
+            if stop.wait(_LOOK_EVERY_S):
+                break
+    say(output, {"state": "stopped"}, "Stopped.", f"lianfang-hub serve {directory}")
 
 
 @app.command(name="run")
@@ -228,17 +150,11 @@ def run_command(
     from server.following import Follower
     from server.home import HubHome
     from server.serving import run_over_flower
-    from server.training.plan import RunFolder
 
     home = HubHome(directory)
     with Follower(quiet=output is Format.JSON) as follower:
         state = run_over_flower(home, run, follower.show)
-    record = RunFolder(home.root, run).path / "record.json"
-    lines = [f"Run {run} is {state['state']}."]
-    lines += [f"{t['party']}, {t['phase']}: {t['reason']} ({t['code']})" for t in state["trouble"]]
-    _say(output, {"state": state, "record": str(record)}, "\n".join(lines), f"read {record}")
-    if state["state"] != "done":
-        raise typer.Exit(EXIT_FAILED)
+    _tell_end(directory, output, state)
 
 
 @app.command()
@@ -250,10 +166,10 @@ def doctor(directory: Directory, output: Formatted = Format.TEXT) -> None:
     good = all(finding["ok"] for finding in findings)
     lines = [
         f"{'PASS' if finding['ok'] else 'FAIL'}  {finding['check']}"
-        + ("" if finding["ok"] else f": {finding['cure']}")
+        + ("" if finding["ok"] else f": {finding['found'] or finding['cure']}")
         for finding in findings
     ]
-    _say(
+    say(
         output,
         {"ok": good, "checks": findings},
         "\n".join(lines),
@@ -263,11 +179,14 @@ def doctor(directory: Directory, output: Formatted = Format.TEXT) -> None:
         raise typer.Exit(EXIT_CONFIG)
 
 
-def _say(output: Format, value: dict[str, Any], text: str, following: str) -> None:
-    if output is Format.JSON:
-        typer.echo(json.dumps(value | {"next": following}, ensure_ascii=False))
-    else:
-        typer.echo(f"{text}\nNext: {following}")
+def _tell_end(directory: Path, output: Format, state: dict[str, Any]) -> None:
+    """Say how a run ended; exits with a failure unless it was done."""
+    run, record = state["run"], directory / "runs" / state["run"] / "record.json"
+    lines = [f"Run {run} is {state['state']}."]
+    lines += [f"{t['party']}, {t['phase']}: {t['reason']} ({t['code']})" for t in state["trouble"]]
+    say(output, {"state": state, "record": str(record)}, "\n".join(lines), f"read {record}")
+    if state["state"] != "done":
+        raise typer.Exit(EXIT_FAILED)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,21 @@ flower/               the SuperLink's own
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from protocols.errors import UnsupportedParameterError
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.link import check_party
+from protocols.vertical.contract import Contract
+from server.config import ConfigError, read_object
 from server.identity.authority import (
     create_authority,
     issue_control,
@@ -27,14 +33,11 @@ from server.identity.authority import (
     load_authority,
 )
 from server.identity.files import write_atomically
+from server.identity.peer import check_hub_name
 
 _REQUEST_FIELDS = {"name", "tls_request", "identity", "flower_public", "contract"}
-
-
-class ConfigError(Exception):
-    """The hub's directory or an operator's input is wrong; names the field and the cure."""
-
-    code: ClassVar[str] = "config_error"
+_IDENTITY = re.compile(r"[0-9a-f]{64}")
+_MAX_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,13 @@ class HubHome:
         Raises:
             ConfigError: there is none, or it does not hold together.
         """
-        try:
-            return Settings(**json.loads((self.root / "hub.json").read_text()))
-        except FileNotFoundError as error:
-            raise ConfigError("hub.json: not found; run `lianfang-hub init` first") from error
-        except (ValueError, TypeError) as error:
-            raise ConfigError("hub.json: a field is missing or unknown; correct it") from error
+        value = read_object(self.root / "hub.json", cure="run `lianfang-hub init` first")
+        kinds = {"name": str, "host": str, "link_port": int, "fleet_port": int}
+        if {name: type(item) for name, item in value.items()} != kinds:
+            raise ConfigError(
+                "hub.json: needs name and host as text, link_port and fleet_port as whole numbers"
+            )
+        return Settings(**value)
 
     def create(
         self, *, name: str, host: str, link_port: int, fleet_port: int, now: int
@@ -84,9 +88,11 @@ class HubHome:
         """
         if (self.root / "hub.json").exists():
             raise ConfigError("hub.json: exists already; choose another directory")
-        settings = Settings(
-            name, host, link_port or _free_port(host), fleet_port or _free_port(host)
-        )
+        try:
+            check_hub_name(name)
+        except ValueError as error:
+            raise ConfigError(f"name: {error}; choose another") from error
+        settings = Settings(name, host, *_ports(host, link_port, fleet_port))
         self.authority.mkdir(mode=0o700, parents=True, exist_ok=True)
         authority = create_authority(self.authority, name, now)
         issue_server(authority, self.authority, sorted({host, "127.0.0.1", "localhost"}), now)
@@ -100,13 +106,15 @@ class HubHome:
         Raises:
             ConfigError: the request is not one, or the name is taken by another key.
         """
-        if set(request) != _REQUEST_FIELDS:
-            raise ConfigError(f"join request: needs exactly {', '.join(sorted(_REQUEST_FIELDS))}")
+        settings = self.settings()
+        _check_request(request)
         name = request["name"]
-        check_party(name)
-        known = self.partners().get(name)
-        if known is not None and known["identity"] != request["identity"]:
-            raise ConfigError(f"join request: {name} is taken by another key; choose another name")
+        for other in self.partners().values():
+            if (other["name"] == name) != (other["identity"] == request["identity"]):
+                raise ConfigError(
+                    f"join request: {name} or its key is taken by another partner; "
+                    "choose another name, or make a new node"
+                )
         certificate = issue_node(
             load_authority(self.authority), request["tls_request"].encode(), name, now
         )
@@ -115,7 +123,6 @@ class HubHome:
         write_atomically(
             self.root / "partners" / f"{name}.json", json.dumps(kept, indent=1).encode()
         )
-        settings = self.settings()
         return {
             "hub": settings.name,
             "link": f"{settings.host}:{settings.link_port}",
@@ -126,7 +133,7 @@ class HubHome:
 
     def partners(self) -> dict[str, dict[str, Any]]:
         """Return what every partner handed in, by name."""
-        return {path.stem: json.loads(path.read_text()) for path in self._partner_files()}
+        return {path.stem: read_object(path) for path in self._partner_files()}
 
     def partner(self, name: str) -> dict[str, Any]:
         """Return one partner.
@@ -145,11 +152,41 @@ class HubHome:
         return iter(sorted((self.root / "partners").glob("*.json")))
 
 
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _check_request(request: dict[str, Any]) -> None:
+    """Refuse a join request before anything is signed; all in it comes from outside."""
+    if set(request) != _REQUEST_FIELDS:
+        raise ConfigError(f"join request: needs exactly {', '.join(sorted(_REQUEST_FIELDS))}")
+    for name in sorted(_REQUEST_FIELDS - {"contract"}):
+        if not isinstance(request[name], str):
+            raise ConfigError(f"join request: {name} must be text; ask the partner for a new one")
+    try:
+        check_party(request["name"])
+        Contract.parse(request["contract"])
+    except (MalformedMessageError, UnsupportedParameterError) as error:
+        raise ConfigError(f"join request: {error}") from error
+    if not _IDENTITY.fullmatch(request["identity"]):
+        raise ConfigError("join request: identity needs 64 hexadecimal digits, lower case")
+    try:
+        load_pem_public_key(request["flower_public"].encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigError("join request: flower_public is not a public key (PEM)") from error
+
+
+def _ports(host: str, *wanted: int) -> tuple[int, int]:
+    """Return the link's and the fleet's port; 0 is replaced by a free one."""
+    if not all(0 <= port <= _MAX_PORT for port in wanted):
+        raise ConfigError(f"ports: must be 0 to {_MAX_PORT}; correct them")
+    # Held together, so that the system does not give the same one twice.
+    with socket.socket() as first, socket.socket() as second:
+        found = []
+        for probe, port in zip((first, second), wanted, strict=True):
+            if port == 0:
+                probe.bind((host, 0))
+            found.append(port or probe.getsockname()[1])
+    link, fleet = found
+    if link == fleet:
+        raise ConfigError("ports: link and fleet need two different ones; correct them")
+    return link, fleet
 
 
 def unix_now() -> int:

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server.home import ConfigError, HubHome
+from server.config import ConfigError
+from server.home import HubHome
 from server.link.relay import Relay
 from server.link.service import Service
 from server.training.conduct import Training

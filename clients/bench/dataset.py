@@ -9,7 +9,6 @@ report must say so.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from protocols.errors import InvalidTableError, UnsupportedParameterError
-from protocols.vertical.contract import Category, Column, Contract, Numeric
+from clients.config import ConfigError, check_fields, read_object, typed
+from protocols.errors import InvalidTableError
+from protocols.vertical.contract import Category, Column, Contract, Numeric, check_label
 
-MAX_PARTIES = 3
+MIN_PARTIES, MAX_PARTIES = 2, 3
+_SPLITS = {"label_holder", "parties", "not_features"}
 TEST_FRACTION = 0.3
 HELD_OUT = "held_out"
 
@@ -64,32 +65,55 @@ def load_dataset(directory: Path) -> Dataset:
     """Read a benchmark directory.
 
     Raises:
-        InvalidTableError, UnsupportedParameterError: names the file, the rule and the cure.
+        ConfigError, InvalidTableError: names the file, the rule and the cure.
     """
+    parties, holder, barred = _splits(directory / "splits.json")
     try:
-        splits = json.loads((directory / "splits.json").read_text())
         frame = pl.read_parquet(directory / "data.parquet")
     except FileNotFoundError as error:
-        missing = Path(error.filename or "data.parquet").name
-        raise InvalidTableError(
-            f"{directory.name}: {missing} is missing; see --data in the help"
-        ) from error
-    parties = {name: tuple(columns) for name, columns in splits["parties"].items()}
-    holder = splits["label_holder"]
-    if not 2 <= len(parties) <= MAX_PARTIES or holder not in parties:
-        raise UnsupportedParameterError(
-            "splits.json: needs two or three parties, the label holder among them"
-        )
-    barred = set(splits.get("not_features", ()))
+        raise InvalidTableError("data.parquet: not found; see --data in the help") from error
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InvalidTableError("data.parquet: cannot be read; export it again") from error
     listed = [name for columns in parties.values() for name in columns]
     if len(set(listed)) != len(listed) or barred & set(listed):
-        raise UnsupportedParameterError("splits.json: a column is listed twice, or is no feature")
+        raise ConfigError("splits.json: a column is listed twice, or is no feature; correct it")
     missing_columns = {"id", "y", *listed} - set(frame.columns)
     if missing_columns:
-        raise InvalidTableError(f"column {min(missing_columns)}: data.parquet does not have it")
+        raise InvalidTableError(
+            f"column {min(missing_columns)}: data.parquet does not have it; correct splits.json"
+        )
     frame = frame.with_columns(pl.col("id").cast(pl.String))
-    labels = frame["y"].cast(pl.Float64).to_numpy()
-    return Dataset(directory.name, frame, labels, holder, parties)
+    if frame["id"].null_count() or frame["id"].n_unique() != frame.height:
+        raise InvalidTableError("column id: is missing or repeated in a row; number the rows")
+    return Dataset(directory.name, frame, _labels(frame["y"]), holder, parties)
+
+
+def _splits(path: Path) -> tuple[dict[str, tuple[str, ...]], str, set[str]]:
+    """Return the parties' columns, the label holder, and the columns that are no features."""
+    splits = read_object(path, cure="see --data in the help")
+    check_fields({"not_features": []} | splits, _SPLITS, path.name)
+    named = typed(splits, "parties", dict, path.name)
+    parties = {name: _names(columns, f"parties, {name}") for name, columns in named.items()}
+    holder = typed(splits, "label_holder", str, path.name)
+    if not MIN_PARTIES <= len(parties) <= MAX_PARTIES or holder not in parties:
+        raise ConfigError("splits.json: needs two or three parties, the label holder among them")
+    return parties, holder, set(_names(splits.get("not_features", []), "not_features"))
+
+
+def _names(value: object, field: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"splits.json: {field} must be a list of columns; correct it")
+    return tuple(value)
+
+
+def _labels(series: pl.Series) -> NDArray[np.float64]:
+    if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
+        raise InvalidTableError("column y: must hold the numbers 0 and 1; convert it")
+    labels = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    check_label("y", labels)
+    if not 0 < labels.sum() < len(labels):
+        raise InvalidTableError("column y: must hold both 0 and 1; take another data set")
+    return labels
 
 
 def split_rows(labels: NDArray[np.float64], seed: int) -> NDArray[np.bool_]:
@@ -115,10 +139,12 @@ def _column(series: pl.Series) -> Column:
     values = series.cast(pl.Float64)
     missing = missing or bool(values.is_nan().any())
     finite = values.fill_nan(None).drop_nulls()
+    if finite.is_empty():
+        raise InvalidTableError(f"column {series.name}: has no value; leave it out of splits.json")
     low, high = float(finite.min()), float(finite.max())  # type: ignore[arg-type]  # numeric by cast
-    return Numeric(
-        series.name, outward(low, down=True), outward(max(high, low + 1e-9), down=False), missing
-    )
+    low, high = outward(low, down=True), outward(max(high, low + 1e-9), down=False)
+    # A constant so large that the step beside it is lost needs a range all the same.
+    return Numeric(series.name, low, high if high > low else low + abs(low), missing)
 
 
 def outward(value: float, *, down: bool) -> float:
@@ -126,4 +152,6 @@ def outward(value: float, *, down: bool) -> float:
     if value == 0:
         return 0.0
     unit = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
-    return (math.floor if down else math.ceil)(value / unit) * unit
+    rounded = (math.floor if down else math.ceil)(value / unit) * unit
+    # The last digit of a double may fall on the wrong side of the value.
+    return min(rounded, value) if down else max(rounded, value)

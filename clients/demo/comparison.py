@@ -20,6 +20,7 @@ from clients.bench.references import reference_auc
 from clients.demo.bringing_up import Town
 from clients.node.files import load_array
 from clients.node.home import Home
+from protocols.vertical.plan import TrainingPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,9 @@ class Comparison:
 
 
 def compare(town: Town, holder: str, run: str) -> Comparison:
-    """Measure the finished run against both references on its own held-out people."""
+    """Measure the finished run against both references: its held-out people, its columns."""
     folder = town.nodes[holder] / "runs" / run
+    plan = TrainingPlan.decode((folder / "plan.json").read_bytes())
     contract = Home(town.nodes[holder]).contract()
     own = pl.read_parquet(town.tables[holder])[load_array(folder / "taken.npy").tolist()]
     held_out: NDArray[np.bool_] = load_array(folder / "held_out.npy")
@@ -46,7 +48,7 @@ def compare(town: Town, holder: str, run: str) -> Comparison:
         if name == holder:
             continue
         other = Home(town.nodes[name]).contract()
-        columns = {column.name: f"{name}.{column.name}" for column in other.columns}
+        columns = {column: f"{name}.{column}" for column in plan.partner(name).columns}
         theirs = pl.read_parquet(table).select(
             pl.col(other.identifier).alias(contract.identifier),
             *(pl.col(old).alias(new) for old, new in columns.items()),

@@ -39,7 +39,15 @@ TASK_POLL_S = "0.05"  # the shortest wait that does not load an idle core
 LAUNCHER = ("-m", "clients.node.launcher")
 
 _SUPEREXEC = "from flwr.supercore.cli import flower_superexec as main; main()"
-_INHERITED = ("LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT")
+_INHERITED = (
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "SYSTEMROOT",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+)
 
 
 class SuperNodeError(Exception):

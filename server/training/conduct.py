@@ -1,4 +1,4 @@
-"""The hub's part in a training run: passes announcements and widths on, joins the sets, keeps the record.
+"""The hub's part in a training run: it passes things on, joins the sets, keeps the record.
 
 plan      ask every partner to accept this very plan; collect announcements
 align     start the join; pass the announcements on
@@ -19,6 +19,7 @@ from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.vertical.plan import HUB, TrainingPlan
 from server.training.plan import RunFolder, RunPlan
 from server.training.record import build_record
+from server.training.releases import check_releases
 
 
 class Control(Protocol):
@@ -42,6 +43,7 @@ class Training:
         self._sizes: dict[str, dict[str, int]] = {}
         self._metrics: dict[str, Any] = {}
         self._parts: dict[str, Any] = {}
+        self._spending = False
 
     def before(self, phase: str, nodes: Sequence[str]) -> Mapping[str, str]:
         """Prepare the hub for a phase; return each partner's body (JSON text)."""
@@ -62,6 +64,8 @@ class Training:
                         {"action": "start", "run": self._plan.run, "phase": phase, "terms": terms}
                     )
                 body = dict(self._sizes)
+            case "prepare":
+                self._spending = True
             case _:
                 pass
         return dict.fromkeys(nodes, json.dumps(body))
@@ -75,27 +79,38 @@ class Training:
                     name: _text(value, "announcement") for name, value in values.items()
                 }
             case "align":
-                self._alignment = {name: dict(value) for name, value in values.items()}
+                for name in values:
+                    _whole(values, name, "total")
+                self._alignment = values
             case "prepare":
                 owners = sorted(partner.name for partner in self._plan.owners)
-                holder = values[self._plan.label_holder]
+                holder = self._plan.label_holder
                 self._sizes = {
-                    "widths": {name: int(values[name]["width"]) for name in owners},
-                    "counts": {name: int(holder[name]) for name in ("trained", "positives")},
+                    "widths": {name: _whole(values, name, "width") for name in owners},
+                    "counts": {
+                        count: _whole(values, holder, count) for count in ("trained", "positives")
+                    },
                 }
             case "validate" | "score":
                 self._metrics |= values[self._plan.label_holder]
             case "finish":
-                self._parts = {name: dict(value) for name, value in values.items()}
+                for name, value in values.items():
+                    check_releases(name, value)
+                self._parts = values
 
     def close(self, outcome: str) -> None:
         """Close the run on the relay and write the record, however the run ended."""
         traffic: dict[str, Any] = {}
-        if self._opened:
-            traffic = self._control({"action": "run_status", "run": self._plan.run})
-            self._control(
-                {"action": "close_run", "run": self._plan.run, "reason": f"the run is {outcome}"}
-            )
+        try:
+            if self._opened:
+                traffic = self._control({"action": "run_status", "run": self._plan.run})
+                reason = f"the run is {outcome}"
+                self._control({"action": "close_run", "run": self._plan.run, "reason": reason})
+        finally:
+            # A relay that is gone takes the traffic with it, not the record.
+            self._keep(outcome, traffic)
+
+    def _keep(self, outcome: str, traffic: Mapping[str, Any]) -> None:
         record = build_record(
             self._plan,
             outcome=outcome,
@@ -104,12 +119,13 @@ class Training:
             metrics=self._metrics,
             parts=self._parts,
             traffic=traffic,
+            spending=self._spending,
         )
         self._folder.store_record(record)
 
     @property
     def _rows(self) -> int:
-        totals = {int(value["total"]) for value in self._alignment.values()}
+        totals = {_whole(self._alignment, name, "total") for name in self._alignment}
         if len(totals) != 1:
             raise MalformedMessageError("alignment: partners disagree about the joint table's size")
         return totals.pop()
@@ -141,4 +157,11 @@ def _text(value: Mapping[str, Any], name: str) -> str:
     found = value.get(name)
     if not isinstance(found, str):
         raise MalformedMessageError(f"reply: {name} is missing")
+    return found
+
+
+def _whole(values: Mapping[str, Mapping[str, Any]], name: str, field: str) -> int:
+    found = values[name].get(field)
+    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+        raise MalformedMessageError(f"reply of {name}: {field} must be a whole number")
     return found

@@ -55,7 +55,9 @@ class Programs:
     def _start(self, run: str, phase: str, terms: dict[str, Any]) -> None:
         folder = RunFolder(self._home, run)
         plan = TrainingPlan.decode((folder.path / "training.json").read_bytes())
-        make = {"align": _align, "train": _train, "validate": _open, "score": _open}[phase]
+        make = {"align": _align, "train": _train, "validate": _open, "score": _open}.get(phase)
+        if make is None:
+            raise MalformedMessageError("control: the hub has no program for this phase")
         with self._lock:
             self._results[run, phase] = {"state": "running"}
         # Attached before this call returns, so that no partner can arrive first and find

@@ -1,8 +1,4 @@
-"""From what partners handed in and an operator's few choices to a proposed run.
-
-Norms are shared out by the square root of each partner's columns, so that a wide table
-is not drowned and a narrow one not blown up; every share is public.
-"""
+"""From what partners handed in and an operator's few choices to a proposed run."""
 
 from __future__ import annotations
 
@@ -15,19 +11,16 @@ from typing import Any
 
 from protocols.errors import UnsupportedParameterError
 from protocols.phase import PHASES
-from protocols.vertical.contract import Contract, Numeric
-from protocols.vertical.plan import HUB, Partner, TrainingPlan
+from protocols.vertical.contract import Contract
+from protocols.vertical.plan import Partner, TrainingPlan
 from protocols.vertical.settings import EncoderTerms, Schedule
-from server.training.experts import OWN_NORM, check_experts, expert_fields
+from server.training.experts import check_experts, expert_fields
 from server.training.plan import RunFolder, RunPlan
+from server.training.sharing import compute_parties, knots_of, norm_shares
 
-COMPUTE_PARTIES = 3
 # Measured on the benchmark sets with other seeds than are reported; see docs/benchmarks.md.
 MEAN_SHARE = 0.02
 COUNT_SHARE = 0.005
-# Coordinates of a numeric column, and the most of one partner's numeric columns together.
-KNOTS = 32
-MAX_NUMERIC_WIDTH = 1536
 REACH = 0.4
 MOMENTUM = 0.8
 # Steps times step size: how far the weights may travel, whatever the number of steps.
@@ -71,13 +64,17 @@ def propose(choices: Choices, partners: Mapping[str, Mapping[str, Any]]) -> Trai
     """
     if choices.label_holder not in partners:
         raise UnsupportedParameterError("label holder: not among the partners; approve it first")
+    if choices.steps < 1:
+        raise UnsupportedParameterError("steps: must be at least 1; choose more")
+    contracts = {name: Contract.parse(partner["contract"]) for name, partner in partners.items()}
+    _check_labels(choices.label_holder, contracts)
     check_experts(choices.neural, partners)
     taking = {name: _columns(choices, name, partner) for name, partner in partners.items()}
     # The label holder refines the joint score with its own columns afterwards, at no cost in
     # privacy to anyone else; within the head they would only take norm from the others.
     if choices.label_holder not in choices.neural:
         taking[choices.label_holder] = ()
-    shares = _norm_shares(taking, choices.label_holder)
+    shares = norm_shares(taking, choices.label_holder)
     built = tuple(
         _partner(choices, name, partners[name], taking[name], shares[name])
         for name in sorted(partners)
@@ -87,7 +84,7 @@ def propose(choices: Choices, partners: Mapping[str, Mapping[str, Any]]) -> Trai
         purpose=choices.purpose,
         partners=built,
         label_holder=choices.label_holder,
-        compute=_compute_parties(choices.label_holder, taking),
+        compute=compute_parties(choices.label_holder, taking),
         membership=choices.membership,
         sample_fraction=choices.sample_fraction,
         held_out_fraction=choices.held_out_fraction,
@@ -135,6 +132,19 @@ def store_proposal(
     return plan
 
 
+def _check_labels(holder: str, contracts: Mapping[str, Contract]) -> None:
+    """Refuse what a partner would refuse anyway: exactly the label holder names a label."""
+    if contracts[holder].label is None:
+        raise UnsupportedParameterError(
+            f"label holder: the contract of {holder} names no label; name another partner"
+        )
+    others = [name for name, contract in contracts.items() if contract.label and name != holder]
+    if others:
+        raise UnsupportedParameterError(
+            f"partners: the contract of {min(others)} names a label too; leave that partner out"
+        )
+
+
 def _columns(choices: Choices, name: str, partner: Mapping[str, Any]) -> tuple[str, ...]:
     contract = Contract.parse(partner["contract"])
     if name not in choices.columns:
@@ -168,17 +178,6 @@ def parse_columns(values: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _norm_shares(taking: Mapping[str, Sequence[str]], label_holder: str) -> dict[str, float]:
-    """Share out the squared norm by the root of the columns; the label holder's part is fixed."""
-    own = OWN_NORM if taking[label_holder] else 0.0
-    roots = {name: math.sqrt(len(columns)) for name, columns in taking.items()}
-    roots[label_holder] = 0.0
-    total = sum(roots.values())
-    if total == 0:
-        raise UnsupportedParameterError("columns: nobody but the label holder brings any")
-    return {name: (1 - own) * root / total for name, root in roots.items()} | {label_holder: own}
-
-
 def _partner(
     choices: Choices,
     name: str,
@@ -200,28 +199,8 @@ def _partner(
         columns=columns,
         norm=math.sqrt(share) * (1 - 1e-12),
         encoder=EncoderTerms(
-            knots=_knots(Contract.parse(partner["contract"]), columns),
+            knots=knots_of(Contract.parse(partner["contract"]), columns),
             mean_share=MEAN_SHARE * share,
             **expert,
         ),
     )
-
-
-def _knots(contract: Contract, columns: Sequence[str]) -> int:
-    """Return how finely numeric columns are divided: fully, or as far as a wide table allows."""
-    taking = set(columns)
-    numeric = sum(
-        1 for column in contract.columns if isinstance(column, Numeric) and column.name in taking
-    )
-    return max(1, min(KNOTS, MAX_NUMERIC_WIDTH // max(numeric, 1)))
-
-
-def _compute_parties(label_holder: str, taking: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Take the label holder and the owners of columns; the hub fills up to three."""
-    owners = {name for name, columns in taking.items() if columns}
-    chosen = [label_holder, *sorted(owners - {label_holder})]
-    if len(chosen) > COMPUTE_PARTIES:
-        raise UnsupportedParameterError(
-            f"partners: {len(chosen)} bring labels or columns, at most {COMPUTE_PARTIES} can compute"
-        )
-    return (*chosen, HUB)[:COMPUTE_PARTIES]

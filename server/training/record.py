@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from protocols.dp.accounting import epsilon
-from protocols.dp.events import Composed, event_from_fields
 from protocols.dp.neighbours import Neighbours
 from protocols.vertical.plan import TrainingPlan
+from server.training.releases import doubts, spent_epsilon
 
 # Exact figures that leave a partner without noise; the record says so in every run.
 NOT_NOISED = (
     "padded size of the joint table",
     "sizes of the sets and of their overlaps, to the hub",
-    "metrics on held-out people, rounded to three decimals",
+    "numbers of rows that were dropped as malformed or duplicate, to the hub",
+    "metrics on held-out people, rounded to three decimals, and how many they are by label",
     "joint scores, to the label holder alone",
+    "in an error: a column, the rule that it breaks, how many rows, and the first row numbers",
     "times and sizes of messages",
 )
 
@@ -32,8 +33,13 @@ def build_record(
     metrics: Mapping[str, Any],
     parts: Mapping[str, Any],
     traffic: Mapping[str, Any],
+    spending: bool,
 ) -> dict[str, Any]:
-    """Put a run's record together; what was not reached is empty."""
+    """Put a run's record together; what was not reached is empty.
+
+    Args:
+        spending: whether the partners were ever asked to do what costs budget.
+    """
     releases = {name: part.get("releases", []) for name, part in parts.items()}
     return {
         "run": plan.run,
@@ -55,7 +61,10 @@ def build_record(
             "neighbours": Neighbours.ZERO_OUT_ONE_PERSON.value,
             "epsilon_planned": plan.epsilon,
             "delta": plan.delta,
-            "epsilon_spent": spent_epsilon(plan, releases) if releases else None,
+            "epsilon_spent": spent_epsilon(plan, releases) if spending else 0.0,
+            # Of these nothing was heard: they are counted as if they had spent all.
+            "unreported": sorted(set(plan.names) - set(releases)) if spending else [],
+            "doubts": doubts(plan, releases, whole=outcome == "done") if spending else [],
             "releases": releases,
             "not_noised": list(NOT_NOISED),
         },
@@ -65,26 +74,3 @@ def build_record(
             "relayed": dict(traffic),
         },
     }
-
-
-def spent_epsilon(plan: TrainingPlan, releases: Mapping[str, Any]) -> float:
-    """Recompute epsilon from what the partners say they paid.
-
-    The steps of the head are one release against each of them, charged by every owner;
-    what an owner paid for its encoder alone adds up over the owners.
-    """
-    head: dict[str, Any] = {}
-    own: list[Any] = []
-    for charges in releases.values():
-        for charge in charges:
-            event = event_from_fields(charge["event"])
-            if charge["label"].startswith("train/"):
-                head[charge["label"]] = event
-            else:
-                own.append(event)
-    events = (*own, *head.values())
-    if not events:
-        return 0.0
-    return epsilon(
-        Composed(tuple(events)), delta=plan.delta, neighbours=Neighbours.ZERO_OUT_ONE_PERSON
-    )

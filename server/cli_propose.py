@@ -1,0 +1,76 @@
+"""`lianfang-hub propose`: an operator's few choices become a plan that partners can look at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from server.output import Format, Formatted, say
+
+
+def propose(
+    directory: Annotated[Path, typer.Argument(help="The hub's directory.")],
+    run: Annotated[str, typer.Argument(help="A new name for the run.")],
+    label_holder: Annotated[str, typer.Option(help="The partner that holds the label.")],
+    epsilon: Annotated[float, typer.Option(help="Privacy cost of the whole run.")] = 1.0,
+    delta: Annotated[float, typer.Option(help="Failure probability of the guarantee.")] = 1e-5,
+    purpose: Annotated[
+        str, typer.Option(help="IRI of the purpose.")
+    ] = "https://w3id.org/dpv#FraudPreventionAndDetection",
+    partners: Annotated[
+        str, typer.Option(help="Comma-separated names; all that joined by default.")
+    ] = "",
+    steps: Annotated[int, typer.Option(help="Steps of the joint head.")] = 60,
+    membership: Annotated[str, typer.Option(help="hidden or shared.")] = "hidden",
+    on_refusal: Annotated[str, typer.Option(help="end or continue.")] = "end",
+    held_out: Annotated[float, typer.Option(help="Share of people kept for validation.")] = 0.2,
+    min_rows: Annotated[int, typer.Option(help="Fewest labelled rows to train on.")] = 500,
+    deadline_s: Annotated[
+        int, typer.Option(help="Seconds after which a silent phase has failed.")
+    ] = 600,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(help="PARTNER=PATTERN[,PATTERN]: its columns that take part; all otherwise."),
+    ] = None,
+    neural: Annotated[
+        str, typer.Option(help="Comma-separated names of partners that train a neural expert.")
+    ] = "",
+    neural_share: Annotated[
+        float, typer.Option(help="Share of epsilon for all neural experts together.")
+    ] = 0.2,
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Propose a run; nothing starts and nobody is asked yet."""
+    from server.home import HubHome
+    from server.training.proposal import Choices, parse_columns, store_proposal
+
+    home = HubHome(directory)
+    names = [name for name in partners.split(",") if name] or sorted(home.partners())
+    experts = [name for name in neural.split(",") if name]
+    choices = Choices(
+        run=run,
+        purpose=purpose,
+        epsilon=epsilon,
+        delta=delta,
+        label_holder=label_holder,
+        columns=parse_columns(columns or []),
+        membership=membership,
+        held_out_fraction=held_out,
+        min_rows=min_rows,
+        on_refusal=on_refusal,
+        deadline_s=deadline_s,
+        steps=steps,
+        neural={name: neural_share / len(experts) for name in experts},
+    )
+    plan = store_proposal(home.root, choices, {name: home.partner(name) for name in names})
+    say(
+        output,
+        {"run": run, "plan_hash": plan.digest.hex(), "plan": json.loads(plan.encode())},
+        f"Proposed {run}: {', '.join(plan.names)}; "
+        f"epsilon {epsilon:g}, delta {delta:g}, {steps} steps.\n"
+        f"Plan hash {plan.digest.hex()}.",
+        f"lianfang-hub run {directory} {run}",
+    )

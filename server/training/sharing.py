@@ -1,0 +1,52 @@
+"""How a run is shared out among its partners: norms, fineness, and who computes.
+
+Norms are shared out by the square root of each partner's columns, so that a wide table
+is not drowned and a narrow one not blown up; every share is public.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from protocols.errors import UnsupportedParameterError
+from protocols.vertical.contract import Contract, Numeric
+from protocols.vertical.plan import HUB
+from server.training.experts import OWN_NORM
+
+COMPUTE_PARTIES = 3
+# Coordinates of a numeric column, and the most of one partner's numeric columns together.
+KNOTS = 32
+MAX_NUMERIC_WIDTH = 1536
+
+
+def norm_shares(taking: Mapping[str, Sequence[str]], label_holder: str) -> dict[str, float]:
+    """Share out the squared norm by the root of the columns; the label holder's part is fixed."""
+    own = OWN_NORM if taking[label_holder] else 0.0
+    roots = {name: math.sqrt(len(columns)) for name, columns in taking.items()}
+    roots[label_holder] = 0.0
+    total = sum(roots.values())
+    if total == 0:
+        raise UnsupportedParameterError("columns: nobody but the label holder brings any")
+    return {name: (1 - own) * root / total for name, root in roots.items()} | {label_holder: own}
+
+
+def knots_of(contract: Contract, columns: Sequence[str]) -> int:
+    """Return how finely numeric columns are divided: fully, or as far as a wide table allows."""
+    taking = set(columns)
+    numeric = sum(
+        1 for column in contract.columns if isinstance(column, Numeric) and column.name in taking
+    )
+    return max(1, min(KNOTS, MAX_NUMERIC_WIDTH // max(numeric, 1)))
+
+
+def compute_parties(label_holder: str, taking: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Take the label holder and the owners of columns; the hub fills up to three."""
+    owners = {name for name, columns in taking.items() if columns}
+    chosen = [label_holder, *sorted(owners - {label_holder})]
+    if len(chosen) > COMPUTE_PARTIES:
+        raise UnsupportedParameterError(
+            f"partners: {len(chosen)} bring labels or columns, at most {COMPUTE_PARTIES} can "
+            "compute; name fewer"
+        )
+    return (*chosen, HUB)[:COMPUTE_PARTIES]
