@@ -31,6 +31,7 @@ from protocols.link import (
     ATTACH_METHOD,
     HELLO_METADATA_KEY,
     MAX_ENVELOPE_SIZE,
+    PARTY_METADATA_KEY,
     Envelope,
     Kind,
     TransportError,
@@ -275,7 +276,7 @@ class Link:
             self._end(f"the hub sent what it must not send: {error}", retryable=False)
         except grpc.RpcError as error:
             reason, retryable = _explain(error, self._address)
-            self._end(reason, retryable=retryable)
+            self._end(reason, retryable=retryable, party=_party_at_fault(error))
 
     def _file(self, frame: bytes) -> None:
         envelope = Envelope.decode(frame)
@@ -292,10 +293,10 @@ class Link:
                 )
             )
 
-    def _end(self, reason: str, *, retryable: bool) -> None:
+    def _end(self, reason: str, *, retryable: bool, party: str | None = None) -> None:
         with self._lock:
             self._ended = True
-            self._mailbox.fail(reason, retryable=retryable)
+            self._mailbox.fail(reason, retryable=retryable, party=party)
             for condition in (self._arrived, self._departed, self._room):
                 condition.notify_all()
 
@@ -319,6 +320,12 @@ def _load(credentials: Credentials) -> Any:
         raise TransportError(
             f"credentials: {error.filename} cannot be read; join the hub first", retryable=False
         ) from error
+
+
+def _party_at_fault(error: Any) -> str | None:
+    """Return the party that the hub names in its refusal, if it names one."""
+    named = dict(error.trailing_metadata() or ()).get(PARTY_METADATA_KEY)
+    return named if isinstance(named, str) else None
 
 
 def _explain(error: Any, address: str) -> tuple[str, bool]:

@@ -39,6 +39,8 @@ ATTACH_METHOD = f"/{SERVICE}/Attach"
 CONTROL_METHOD = f"/{SERVICE}/Control"
 # The HELLO travels as call metadata, so that a stream without one never holds a thread.
 HELLO_METADATA_KEY = "lianfang-hello-bin"
+# Where the hub names the party because of whom it does not let a node in.
+PARTY_METADATA_KEY = "lianfang-party"
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PARTY = re.compile(r"[a-z][a-z0-9-]{0,62}")

@@ -35,6 +35,9 @@ def propose(
         list[str] | None,
         typer.Option(help="PARTNER=PATTERN[,PATTERN]: its columns that take part; all otherwise."),
     ] = None,
+    expected_rows: Annotated[
+        int, typer.Option(help="Public estimate of the labelled rows; 0 where nobody can tell.")
+    ] = 0,
     neural: Annotated[
         str, typer.Option(help="Comma-separated names of partners that train a neural expert.")
     ] = "",
@@ -63,6 +66,7 @@ def propose(
         on_refusal=on_refusal,
         deadline_s=deadline_s,
         steps=steps,
+        expected_rows=expected_rows,
         neural={name: neural_share / len(experts) for name in experts},
     )
     plan = store_proposal(home.root, choices, {name: home.partner(name) for name in names})

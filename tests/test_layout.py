@@ -15,7 +15,9 @@ SOURCES = sorted(
 )
 MAX_LINES = 450
 # A pure protocol may not even name what reads a clock, a disk or global randomness.
-IMPURE = re.compile(r"\b(?:datetime\.now|time\.time|np\.random\.(?!Generator)|torch\.manual_seed)\b")
+IMPURE = re.compile(
+    r"\b(?:datetime\.now|time\.time|np\.random\.(?!Generator)|torch\.manual_seed)\b"
+)
 # Words that would mean a machine or an unfinished thought was committed.
 FORBIDDEN = re.compile(r"/work/|/tmp/lab|\bTODO\b|\bFIXME\b|\bXXX\b")
 
@@ -27,7 +29,9 @@ def test_source_says_what_it_is_and_stays_short(path):
     assert text.count("\n") <= MAX_LINES
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "protocols").rglob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "protocols").rglob("*.py")), ids=lambda path: path.name
+)
 def test_protocols_are_pure(path):
     assert not IMPURE.search(path.read_text())
 

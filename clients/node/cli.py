@@ -1,4 +1,4 @@
-"""`lianfang node`: init, join, trust, start, inbox, approve, refuse, sent, doctor."""
+"""`lianfang node`: init, join, trust, start, inbox, approve, refuse, sent, close, doctor."""
 
 from __future__ import annotations
 
@@ -157,6 +157,22 @@ def sent(directory: Directory, run: RunName, output: Formatted = Format.TEXT) ->
 
     found = account(directory, run)
     say(output, found, _sent_text(found), f"lianfang node inbox {directory}")
+
+
+@app.command()
+def close(directory: Directory, run: RunName, output: Formatted = Format.TEXT) -> None:
+    """End a run here whose hub has gone: free unspent budget, delete its keys, keep its record."""
+    from clients.node.home import Home
+    from clients.node.phases.closing import end
+    from clients.node.session import Session
+
+    record = end(Session.resume(Home(directory), run))
+    say(
+        output,
+        {"run": run, "releases": len(record["releases"])},
+        f"Closed {run}: {len(record['releases'])} releases stay paid, the rest is free again.",
+        f"lianfang node sent {directory} {run}",
+    )
 
 
 @app.command()

@@ -84,16 +84,27 @@ class Relay:
             MalformedMessageError: fewer than two parties, or one that was not in the run.
             TransportError: the run is not open.
         """
-        members = frozenset(parties)
-        with self._lock:
-            found = self._open.get(run)
-        if found is None:
-            raise TransportError(f"run {run} is not open", retryable=False)
+        members, found = frozenset(parties), self._opened(run)
         if not members <= found.parties or len(members) < 2:  # noqa: PLR2004 - nobody to relay to
             raise MalformedMessageError(
                 f"run {run}: can go on with two or more of its parties only"
             )
         found.narrow(members)
+
+    def break_phase(self, run: str, phase: str, attempt: int, party: str, reason: str) -> None:
+        """End a phase for all because a party is known to have failed in it.
+
+        A party that fails before it has reached the phase leaves no stream that could end;
+        the others would wait for it until their deadline.
+
+        Raises:
+            MalformedMessageError: the party is not in the run.
+            TransportError: the run is not open.
+        """
+        found = self._opened(run)
+        if party not in found.parties:
+            raise MalformedMessageError(f"run {run}: the party is not in it")
+        found.break_off(phase_label(phase, attempt), party, reason)
 
     def close_run(self, run: str, reason: str) -> None:
         """End a run for all of its parties and tell them why; closing twice is allowed."""
@@ -154,6 +165,13 @@ class Relay:
             return ()
         counts = sorted(found.traffic().items())
         return tuple(Traffic(run, *key, size) for key, size in counts)
+
+    def _opened(self, run: str) -> Run:
+        with self._lock:
+            found = self._open.get(run)
+        if found is None:
+            raise TransportError(f"run {run} is not open", retryable=False)
+        return found
 
     def _find(self, run: str) -> Run | None:
         with self._lock:

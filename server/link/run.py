@@ -137,9 +137,12 @@ class Run:
             self._notify(phase, Envelope(self.name, label, Kind.LEFT, party))
 
     def break_off(self, label: str, party: str, reason: str) -> None:
-        """Tell the others that a party is gone; nothing happens if its part had ended."""
+        """Tell the others that a party is gone; nothing happens if its part had ended.
+
+        Also for a phase that nobody has reached yet: whoever comes later is turned away.
+        """
         with self._lock:
-            phase = self._phases[label]
+            phase = self._phases.get(label) or self._add_phase(label)
             if phase.outlets[party].ended:
                 return
             phase.broken_by = party

@@ -24,6 +24,7 @@ from protocols.errors import MalformedMessageError, ProtocolError
 from protocols.link import (
     HELLO_METADATA_KEY,
     MAX_ENVELOPE_SIZE,
+    PARTY_METADATA_KEY,
     SERVICE,
     Envelope,
     Kind,
@@ -128,6 +129,9 @@ class Service:
             return self._relay.attach(hello.run, hello.phase, name)
         except TransportError as error:
             status = grpc.StatusCode.ABORTED if error.retryable else _DENIED
+            if error.party is not None:
+                # So that the node can say whose failure it is, and that it is not its own.
+                context.set_trailing_metadata(((PARTY_METADATA_KEY, error.party),))
             context.abort(status, str(error))
         except ProtocolError as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
@@ -157,9 +161,24 @@ class Service:
             case {"action": "close_run", "run": str(run), "reason": str(reason)}:
                 self._relay.close_run(run, reason)
                 return {"run": run}
+            case {
+                "action": "break_phase",
+                "run": str(run),
+                "phase": str(phase),
+                "attempt": int(attempt),
+                "party": str(party),
+            }:
+                self._relay.break_phase(run, phase, attempt, party, "it failed in the phase")
+                return {"run": run}
             case {"action": "run_status", "run": str(run)}:
                 return {"run": run, "status": self._status(run)}
-            case {"action": "open_run" | "narrow_run" | "close_run" | "run_status" as action}:
+            case {
+                "action": "open_run"
+                | "narrow_run"
+                | "break_phase"
+                | "close_run"
+                | "run_status" as action
+            }:
                 raise MalformedMessageError(f"control: fields of {action} missing or of wrong type")
             case _:
                 return self._on_control(request)

@@ -249,11 +249,12 @@ class Coordinator:
         return True
 
     def _wind_up(self) -> None:
-        """Ask each partner that may have begun to close the run; whoever is silent is left."""
+        """Ask each partner that accepted the plan to close the run; whoever is silent is left."""
         begun = {step.phase for step in self._state.steps}
-        if not begun - {PHASES[0]} or _LAST in begun or _LAST not in self._plan.phases:
+        accepted = [name for name in self._state.nodes if self._accepted(name)]
+        if not accepted or _LAST in begun or _LAST not in self._plan.phases:
             return
-        bodies, trouble = self._guard(_LAST, lambda: self._conduct.before(_LAST, self._state.nodes))
+        bodies, trouble = self._guard(_LAST, lambda: self._conduct.before(_LAST, accepted))
         if trouble is not None:
             return
         deadline_s = min(_WIND_UP_S, self._plan.deadline_s(_LAST))
@@ -264,6 +265,11 @@ class Coordinator:
             if isinstance(answer, PhaseReply) and answer.status is Status.DONE:
                 replies[name] = answer.body
         self._guard(_LAST, lambda: self._conduct.after(_LAST, replies))
+
+    def _accepted(self, name: str) -> bool:
+        """Whether a partner has accepted any plan of this run, and so holds keys for it."""
+        steps = (step for step in self._state.steps if step.phase == PHASES[0])
+        return any(step.nodes.get(name, {}).get("status") == Status.DONE for step in steps)
 
     def _own_part(self, phase: str, work: Callable[[], Any]) -> Any:
         result, trouble = self._guard(phase, work)
@@ -292,6 +298,17 @@ class Coordinator:
 def partner_deadline_s(deadline_s: int) -> int:
     """Return how long a partner may work, if the hub waits this long for its reply."""
     return max(1, deadline_s - min(MARGIN_S, deadline_s // 3))
+
+
+def falls_out(answer: PhaseReply | Failure) -> bool:
+    """Whether a partner's answer means that waiting for the others has lost its sense.
+
+    A partner that ran into its own deadline was waiting for another one: that one is
+    waited for until the hub's deadline, so that it can be named.
+    """
+    if isinstance(answer, PhaseReply) and answer.status is Status.DONE:
+        return False
+    return answer.code != DEADLINE
 
 
 def _status(answer: PhaseReply | Failure) -> Status:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import monotonic
 
 from protocols.errors import MalformedMessageError
@@ -16,7 +18,7 @@ from protocols.link import TransportError
 from protocols.phase import PhaseReply, PhaseRequest
 from server.link.endpoint import LocalEndpoint
 from server.link.relay import Relay
-from server.training.coordinator import Answers, Failure, partner_deadline_s
+from server.training.coordinator import Answers, Failure, falls_out, partner_deadline_s
 
 
 class LinkGrid:
@@ -37,11 +39,20 @@ class LinkGrid:
         """Send each named partner its body; return one answer for each, within the deadline."""
         ends_at = monotonic() + deadline_s
         theirs_s = partner_deadline_s(deadline_s)
-        asked = {
-            name: self._send(name, PhaseRequest(self._run, phase, attempt, theirs_s, body))
-            for name, body in bodies.items()
-        }
-        return {name: unsent or self._answer(name, ends_at) for name, unsent in asked.items()}
+
+        def answered(name: str) -> PhaseReply | Failure:
+            request = PhaseRequest(self._run, phase, attempt, theirs_s, bodies[name])
+            answer = self._send(name, request) or self._answer(name, ends_at)
+            if falls_out(answer):
+                self._break_phase(phase, attempt, name)
+            return answer
+
+        with ThreadPoolExecutor(max(1, len(bodies))) as pool:
+            return dict(zip(bodies, pool.map(answered, bodies), strict=True))
+
+    def _break_phase(self, phase: str, attempt: int, name: str) -> None:
+        with suppress(TransportError):  # the run is over as a whole
+            self._relay.break_phase(self._run, phase, attempt, name, "it failed in the phase")
 
     def _send(self, name: str, request: PhaseRequest) -> Failure | None:
         try:

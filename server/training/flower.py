@@ -15,8 +15,8 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from protocols.errors import MalformedMessageError
-from protocols.phase import DEADLINE, PEER_LOST, PhaseReply, PhaseRequest, Status, message_type
-from server.training.coordinator import ABANDONED, Answers, Failure, partner_deadline_s
+from protocols.phase import PEER_LOST, PhaseReply, PhaseRequest, message_type
+from server.training.coordinator import ABANDONED, Answers, Failure, falls_out, partner_deadline_s
 
 POLL_S = 0.2
 # SuperNodes that are starting or were cut off for a moment get this long to come back.
@@ -32,6 +32,8 @@ class FlowerGrid:
 
     Args:
         run: our name of the run.
+        on_loss: is told phase, attempt and name of a partner that has fallen out, so that
+            those who wait for it hear of it at once.
         clock: monotonic seconds.
     """
 
@@ -40,6 +42,7 @@ class FlowerGrid:
         grid: Grid,
         run: str,
         *,
+        on_loss: Callable[[str, int, str], None] = lambda *_: None,
         join_s: float = JOIN_S,
         grace_s: float = GRACE_S,
         clock: Callable[[], float] = time.monotonic,
@@ -47,6 +50,7 @@ class FlowerGrid:
     ) -> None:
         self._grid = grid
         self._run = run
+        self._on_loss = on_loss
         self._join_s = join_s
         self._grace_s = grace_s
         self._clock = clock
@@ -68,7 +72,7 @@ class FlowerGrid:
             answers |= {name: _abandoned() for name in ids}
             return answers
         asked = self._push(phase, bodies, ids, attempt, deadline_s)
-        answers |= self._collect(asked, end)
+        answers |= self._collect(asked, end, phase, attempt)
         return answers
 
     def _wait_for_nodes(self, names: set[str], end: float) -> dict[str, int]:
@@ -106,7 +110,9 @@ class FlowerGrid:
         message_ids = self._grid.push_messages(messages)
         return dict(zip(message_ids, bodies, strict=True))
 
-    def _collect(self, asked: Mapping[str, str], end: float) -> dict[str, PhaseReply | Failure]:
+    def _collect(
+        self, asked: Mapping[str, str], end: float, phase: str, attempt: int
+    ) -> dict[str, PhaseReply | Failure]:
         """Poll until every partner has answered, or the time is over."""
         waiting = dict(asked)
         answers: dict[str, PhaseReply | Failure] = {}
@@ -116,9 +122,11 @@ class FlowerGrid:
                 name = waiting.pop(message.metadata.reply_to_message_id, None)
                 if name is not None:
                     answers[name] = _read(message)
-            if not cut_short and any(_falls_out(answer) for answer in answers.values()):
+            fallen = [name for name, answer in answers.items() if falls_out(answer)]
+            if fallen and not cut_short:
                 cut_short = True
                 end = min(end, self._clock() + self._grace_s)
+                self._on_loss(phase, attempt, fallen[0])
             if waiting:
                 self._sleep(POLL_S)
         return answers | dict.fromkeys(waiting.values(), _unanswered(answers))
@@ -138,24 +146,13 @@ def _read(message: Message) -> PhaseReply | Failure:
         return Failure(error.code, f"the partner's reply could not be read: {error}")
 
 
-def _falls_out(answer: PhaseReply | Failure) -> bool:
-    """Whether waiting for the others has lost its sense.
-
-    A partner that ran into its own deadline was waiting for another one: that one is
-    waited for until the hub's deadline, so that it can be named.
-    """
-    if isinstance(answer, PhaseReply) and answer.status is Status.DONE:
-        return False
-    return answer.code != DEADLINE
-
-
 def _unanswered(answers: Mapping[str, PhaseReply | Failure]) -> Failure:
     """Say what became of those who did not answer, by what the others said.
 
     Partners that lost another one are not at fault: whoever is silent beside them is the
     one that they lost.
     """
-    fallen = [answer for answer in answers.values() if _falls_out(answer)]
+    fallen = [answer for answer in answers.values() if falls_out(answer)]
     if any(answer.code != PEER_LOST for answer in fallen):
         return _abandoned()
     if fallen:

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from protocols.dp.calibrate import mu_squared_for
 from protocols.errors import UnsupportedParameterError
 from protocols.phase import PHASES
 from protocols.vertical.contract import Contract
@@ -22,6 +23,11 @@ from server.training.sharing import compute_parties, knots_of, norm_shares
 MEAN_SHARE = 0.02
 COUNT_SHARE = 0.005
 REACH = 0.4
+# With many rows for few columns, more is heard than the noise hides: a wider reach and
+# private knots pay then, and only then.
+STRONG_SIGNAL = 2000.0
+STRONG_REACH = 0.7
+STRONG_EDGE_SHARE = 0.05
 MOMENTUM = 0.8
 # Steps times step size: how far the weights may travel, whatever the number of steps.
 TOTAL_STEP = 3000.0
@@ -33,6 +39,7 @@ class Choices:
 
     Attributes:
         columns: by partner, patterns of the columns that take part; absent means all.
+        expected_rows: a public estimate of the labelled rows; 0 where nobody can tell.
         neural: by partner, the share of epsilon that its neural expert may cost; absent
             means no expert.
     """
@@ -50,6 +57,7 @@ class Choices:
     on_refusal: str = "end"
     deadline_s: int = 600
     steps: int = 60
+    expected_rows: int = 0
     neural: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -75,8 +83,10 @@ def propose(choices: Choices, partners: Mapping[str, Mapping[str, Any]]) -> Trai
     if choices.label_holder not in choices.neural:
         taking[choices.label_holder] = ()
     shares = norm_shares(taking, choices.label_holder)
+    strong = _is_strong(choices, taking, shares)
+    edge_share = STRONG_EDGE_SHARE if strong else 0.0
     built = tuple(
-        _partner(choices, name, partners[name], taking[name], shares[name])
+        _partner(choices, name, partners[name], taking[name], shares[name], edge_share)
         for name in sorted(partners)
     )
     return TrainingPlan(
@@ -93,7 +103,7 @@ def propose(choices: Choices, partners: Mapping[str, Mapping[str, Any]]) -> Trai
         delta=choices.delta,
         steps=choices.steps,
         degree=1,
-        reach=REACH,
+        reach=STRONG_REACH if strong else REACH,
         count_share=COUNT_SHARE,
         schedule=Schedule(
             step_size=TOTAL_STEP / choices.steps * (1 - MOMENTUM),
@@ -130,6 +140,19 @@ def store_proposal(
     folder.store_plan(schedule)
     folder.store_bytes("proposed.json", plan.encode())
     return plan
+
+
+def _is_strong(
+    choices: Choices, taking: Mapping[str, Sequence[str]], shares: Mapping[str, float]
+) -> bool:
+    """Tell by public sizes whether every owner's columns will be heard well above the noise."""
+    mu = math.sqrt(mu_squared_for(epsilon=choices.epsilon, delta=choices.delta))
+    signals = [
+        choices.expected_rows * mu * math.sqrt(shares[name] / len(columns))
+        for name, columns in taking.items()
+        if columns
+    ]
+    return min(signals) > STRONG_SIGNAL
 
 
 def _check_labels(holder: str, contracts: Mapping[str, Contract]) -> None:
@@ -184,6 +207,7 @@ def _partner(
     partner: Mapping[str, Any],
     columns: tuple[str, ...],
     share: float,
+    edge_share: float,
 ) -> Partner:
     expert: dict[str, Any] = {}
     if name in choices.neural:
@@ -200,6 +224,7 @@ def _partner(
         norm=math.sqrt(share) * (1 - 1e-12),
         encoder=EncoderTerms(
             knots=knots_of(Contract.parse(partner["contract"]), columns),
+            edge_share=edge_share * share,
             mean_share=MEAN_SHARE * share,
             **expert,
         ),

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from protocols.errors import UnsupportedParameterError
+from protocols.link import TransportError
+from protocols.phase import PHASES
 from server.home import HubHome
 from server.link.control import call_control
 from server.training.conduct import Training
@@ -51,20 +55,35 @@ class Check:
 
 def training(home: Path, plan: RunPlan) -> Conduct:
     """Conduct a training run; the hub's own programs run in the hub process, asked over gRPC."""
+    return Training(home, plan, partial(ask_hub, home))
+
+
+def ask_hub(home: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Ask the hub process, which holds the relay."""
     hub = HubHome(home)
     settings = hub.settings()
+    return call_control(
+        f"{settings.host}:{settings.link_port}",
+        request,
+        authority=hub.authority / "ca.crt",
+        certificate=hub.authority / "hub.pem",
+        key=hub.authority / "hub.key",
+        timeout_s=CONTROL_TIMEOUT_S,
+    )
 
-    def control(request: dict[str, Any]) -> dict[str, Any]:
-        return call_control(
-            f"{settings.host}:{settings.link_port}",
-            request,
-            authority=hub.authority / "ca.crt",
-            certificate=hub.authority / "hub.pem",
-            key=hub.authority / "hub.key",
-            timeout_s=CONTROL_TIMEOUT_S,
-        )
 
-    return Training(home, plan, control)
+def breaker(home: Path, plan: RunPlan) -> Callable[[str, int, str], None]:
+    """Return the act of ending a phase on the relay, for runs that use it."""
+
+    def break_phase(phase: str, attempt: int, party: str) -> None:
+        if plan.kind != "training" or phase == PHASES[0]:
+            return
+        request = {"action": "break_phase", "run": plan.run, "phase": phase}
+        # Without it the others wait until their deadline, no worse.
+        with suppress(TransportError):
+            ask_hub(home, request | {"attempt": attempt, "party": party})
+
+    return break_phase
 
 
 CONDUCTS: dict[str, ConductFactory] = {"check": Check, "training": training}
@@ -82,7 +101,7 @@ def main(grid: Grid, context: Context) -> None:
 
     coordinator = Coordinator(
         plan,
-        FlowerGrid(grid, plan.run),
+        FlowerGrid(grid, plan.run, on_loss=breaker(home, plan)),
         conduct_for(home, plan),
         record=record,
         clock=lambda: int(time.time()),

@@ -6,7 +6,6 @@ be found by looking for them.
 """
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -14,7 +13,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,7 +84,9 @@ class Place:
             for name, value in choices.items()
             for text in (f"--{name.replace('_', '-')}", str(value))
         ]
-        said = run_command("lianfang-hub", "propose", str(self.hub), run, *arguments, "--format", "json")
+        said = run_command(
+            "lianfang-hub", "propose", str(self.hub), run, *arguments, "--format", "json"
+        )
         return json.loads(said)
 
     def charges(self, name: str, run: str) -> list[str]:
@@ -224,7 +225,7 @@ def start_serving(made: Place) -> None:
 
 
 def start_nodes(made: Place, names) -> dict[str, subprocess.Popen]:
-    before = {name: 0 for name in names}
+    before = dict.fromkeys(names, 0)
     for name in names:
         path = made.root / "logs" / f"{name}.log"
         before[name] = path.stat().st_size if path.exists() else 0
@@ -244,7 +245,9 @@ def until(condition, timeout_s: float = 30.0) -> None:
 
 
 def join(town: Town, place: Place, name: str) -> None:
-    join_partner(town, name, table=place.table(name), contract=place.table(name).with_name("contract.json"))
+    join_partner(
+        town, name, table=place.table(name), contract=place.table(name).with_name("contract.json")
+    )
 
 
 def introduce(town: Town, name: str) -> None:

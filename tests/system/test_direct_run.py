@@ -109,7 +109,9 @@ def test_bytes_are_told_by_partner_and_phase(done, record):
             # The relay counts whole envelopes.
             payload = sum(recipients.values())
             assert payload <= relayed[name, phase, "sent"] <= payload + 10_000
-        said = json.loads(run_command("lianfang", "node", "sent", str(done.node(name)), RUN, "--format", "json"))
+        said = json.loads(
+            run_command("lianfang", "node", "sent", str(done.node(name)), RUN, "--format", "json")
+        )
         assert said["sent_bytes"] == sent[name]
         assert 0 < said["epsilon"] <= EPSILON
 
@@ -155,7 +157,9 @@ def test_nothing_of_a_person_left_its_owner(done, owner):
 
 
 def test_the_search_would_find_what_it_looks_for(done, tmp_path):
-    assert any(needle in done.table("telecom").read_bytes() for needle in identifiers_of(done, "telecom"))
+    assert any(
+        needle in done.table("telecom").read_bytes() for needle in identifiers_of(done, "telecom")
+    )
     assert any(needle in done.table("police").read_bytes() for needle in values_of(done, "police"))
     labels = (done.node_run("insurer", RUN) / "own_labels.npy").read_bytes()
     assert any(needle in labels for needle in label_runs(done))
@@ -223,6 +227,10 @@ def holds_words(path: Path, wanted: np.ndarray) -> bool:
     """Whether any of the wanted 8-byte words stands anywhere in a file."""
     data = path.read_bytes()
     return any(
-        bool(np.isin(np.frombuffer(data[start : start + (len(data) - start) // 8 * 8], np.uint64), wanted).any())
+        bool(
+            np.isin(
+                np.frombuffer(data[start : start + (len(data) - start) // 8 * 8], np.uint64), wanted
+            ).any()
+        )
         for start in range(min(8, max(0, len(data) - 7)))
     )

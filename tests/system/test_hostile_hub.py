@@ -136,4 +136,3 @@ def test_touched_frame_ends_the_phase_and_is_not_applied(place, act, code, words
     assert max(charged.values()) - min(charged.values()) <= 1
     progress = json.loads((place.node_run("telecom", "touched") / "progress.json").read_text())
     assert progress["done"] <= charged["telecom"]
-

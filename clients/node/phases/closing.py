@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 from clients.node.files import load_json, store_json
 from clients.node.home import Home
@@ -22,15 +23,25 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
     """End the run here, however far it came."""
     session = Session.resume(home, request.run)
     session.begin(request)
-    with open_ledger(home, session.plan) as ledger:
-        if request.run in ledger.open_runs():
-            ledger.close_run(request.run, int(time.time()))
+    record = end(session)
+    return done(json.dumps({"releases": record["releases"], "sent_bytes": record["sent_bytes"]}))
+
+
+def end(session: Session) -> dict[str, Any]:
+    """Give back what the run did not pay, keep its record, delete its secrets; returns the record.
+
+    The hub asks for it as the last phase; an operator does it for a run whose hub is gone.
+    """
+    run = session.plan.run
+    with open_ledger(session.home, session.plan) as ledger:
+        if run in ledger.open_runs():
+            ledger.close_run(run, int(time.time()))
         releases = [
             {"label": charge.label, "event": event_fields(charge.event)}
-            for charge in ledger.charges(request.run)
+            for charge in ledger.charges(run)
         ]
     record = {
-        "run": session.plan.run,
+        "run": run,
         "plan_hash": session.plan.digest.hex(),
         "releases": releases,
         "sent_bytes": _load(session, "sent.json"),
@@ -40,7 +51,7 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
     for pattern in (*_SECRETS, *_BULK):
         for path in session.directory.glob(pattern):
             path.unlink()
-    return done(json.dumps({"releases": record["releases"], "sent_bytes": record["sent_bytes"]}))
+    return record
 
 
 def _load(session: Session, name: str) -> object:

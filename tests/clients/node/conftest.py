@@ -99,7 +99,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Town:
         label = "y" if name == "insurer" else None
         identifier = {"column": "id", "kind": "opaque"}
         store_json(contract, {"identifier": identifier, "label": label, "columns": columns})
-        pl.DataFrame({"id": [f"p{row}" for row in range(ROWS)], **TABLES[name]}).write_parquet(table)
+        pl.DataFrame({"id": [f"p{row}" for row in range(ROWS)], **TABLES[name]}).write_parquet(
+            table
+        )
         request = make_node(
             root / name, name=name, table=table, contract=contract, held_out_column=None
         )

@@ -93,7 +93,9 @@ def test_what_is_no_plan_changes_nothing(town, text):
 def test_epsilon_of_nothing_is_no_plan(town):
     text = town.plan().encode().decode()
     for wrong in ("0.0", "-1.0", "NaN"):
-        reply = town.ask("telecom", "plan", {"plan": text.replace('"epsilon":1.0', f'"epsilon":{wrong}')})
+        reply = town.ask(
+            "telecom", "plan", {"plan": text.replace('"epsilon":1.0', f'"epsilon":{wrong}')}
+        )
         assert (reply.status, reply.code) == (Status.FAILED, "malformed_message")
 
 

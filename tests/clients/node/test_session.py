@@ -113,7 +113,7 @@ def test_prepare_with_a_broken_table_charges_nothing(town, accepted):
     store_array(accepted.directory / "rows.npy", np.arange(3))
     store_json(accepted.directory / "alignment.json", {"total": 8})
     contract = town.root / "telecom.json"
-    contract.write_text(contract.read_text().replace("1000", "250"))
+    contract.write_text(contract.read_text().replace("1000", "150"))
     reserve(accepted.home, town.plan(run="other"))
     ledger = accepted.home.ledger.read_bytes()
     reply = town.ask("telecom", "prepare", {})

@@ -106,7 +106,10 @@ def test_whole_numbers_identify_only_where_the_agreement_defines_them(tmp_path):
 
 
 def test_number_with_leading_zeros_keeps_them_in_csv(tmp_path):
-    assert load_table(written(tmp_path, ".csv", id=["007", "08", "9"]), CONTRACT).identifiers[0] == "007"
+    assert (
+        load_table(written(tmp_path, ".csv", id=["007", "08", "9"]), CONTRACT).identifiers[0]
+        == "007"
+    )
 
 
 def test_table_that_cannot_be_read_is_told_with_its_cure(tmp_path):

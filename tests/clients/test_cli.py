@@ -1,0 +1,91 @@
+"""The command lines as processes: help at once and without heavy modules, errors in one line."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = ("torch", "flwr", "sklearn", "polars", "scipy", "numpy", "opacus", "grpc", "cryptography")
+COMMANDS = ["clients.cli", "server.cli"]
+PROBE = """
+import sys
+from {module} import main
+sys.argv = ["x", {arguments} "--help"]
+try:
+    main()
+except SystemExit as ended:
+    assert ended.code == 0
+print([name for name in {heavy} if name in sys.modules], file=sys.stderr)
+"""
+
+
+def probed(module, *arguments):
+    shown = "".join(f"{argument!r}, " for argument in arguments)
+    code = PROBE.format(module=module, arguments=shown, heavy=HEAVY)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("clients.cli", ()),
+        ("clients.cli", ("node",)),
+        ("clients.cli", ("bench", "train")),
+        ("server.cli", ()),
+        ("server.cli", ("propose",)),
+    ],
+)
+def test_help_loads_nothing_heavy(module, arguments):
+    done = probed(module, *arguments)
+    assert "Usage" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_help_is_there_at_once(module):
+    # The best of several: another process on the machine is not the command's fault.
+    times = []
+    for _ in range(4):
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, check=True)
+        times.append(time.monotonic() - started)
+    assert min(times) < 0.5
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("clients.cli", "node", "join", "NODE", "none.json"),
+        ("clients.cli", "bench", "train", "--data", "nowhere"),
+        ("clients.cli", "bench", "baselines", "--data", "nowhere"),
+        ("server.cli", "approve", "HUB", "none.json"),
+        ("server.cli", "propose", "HUB", "spring", "--label-holder", "insurer"),
+        ("server.cli", "serve", "HUB"),
+        ("server.cli", "run", "HUB", "spring"),
+    ],
+)
+def test_missing_file_is_one_line_and_exit_code_4(tmp_path, command):
+    module, *arguments = command
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={"PYTHONPATH": ":".join(sys.path), "PATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_json_output_of_the_hub_is_one_object(tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "server.cli", "init", str(tmp_path / "hub"),
+            "--link-port", "0", "--fleet-port", "0", "--format", "json",
+        ],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["hub"] == "lianfang"
