@@ -123,3 +123,17 @@ def plot(
 
     svg.write_text(draw_scaling(load_points(figures)))
     say(output, {"svg": str(svg)}, f"Drew {len(figures)} sizes into {svg}.", "look at it")
+
+
+@app.command()
+def table(
+    figures: Annotated[
+        list[Path], typer.Argument(help="JSON files of `bench train` and `bench baselines`.")
+    ],
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Draw the comparison as a Markdown table, means over seeds."""
+    from clients.bench.table import COUNTED, draw_table, load_figures
+
+    drawn = draw_table(load_figures(figures), COUNTED)
+    say(output, {"table": drawn}, drawn, "paste it into docs/benchmarks.md")

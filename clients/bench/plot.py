@@ -30,8 +30,8 @@ def draw_scaling(points: Sequence[dict[str, Any]]) -> str:
         'aria-label="Training seconds and megabytes sent by rows of the joint table">',
         f"<style>{_STYLE}</style>",
         *_axes(across, up, rows),
-        *_series(rows, seconds, across, up, "a", "s in training"),
-        *_series(rows, sent, across, up, "b", "MB sent in all"),
+        *_series(rows, seconds, (across, up), "a", "s in training"),
+        *_series(rows, sent, (across, up), "b", "MB sent in all"),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
@@ -58,30 +58,28 @@ def _axes(across: _Scale, up: _Scale, rows: Sequence[float]) -> list[str]:
     parts = [
         f'<line class="axis" x1="{_MARGIN}" y1="{bottom}" x2="{_WIDTH - _MARGIN}" y2="{bottom}"/>',
         f'<line class="axis" x1="{_MARGIN}" y1="{_MARGIN / 2}" x2="{_MARGIN}" y2="{bottom}"/>',
-        f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 12}" text-anchor="middle">rows of the joint table</text>',
+        _text(_WIDTH / 2, _HEIGHT - 12, "rows of the joint table", "middle"),
     ]
-    for value in rows:
-        parts.append(
-            f'<text x="{across(value):.0f}" y="{bottom + 18}" text-anchor="middle">{value:,.0f}</text>'
-        )
-    for value in up.decades():
-        parts.append(
-            f'<text x="{_MARGIN - 6}" y="{up(value) + 4:.0f}" text-anchor="end">{value:g}</text>'
-        )
+    parts += [_text(across(value), bottom + 18, f"{value:,.0f}", "middle") for value in rows]
+    parts += [_text(_MARGIN - 6, up(value) + 4, f"{value:g}", "end") for value in up.decades()]
     return parts
+
+
+def _text(x: float, y: float, content: str, anchor: str) -> str:
+    return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{content}</text>'
 
 
 def _series(
     rows: Sequence[float],
     values: Sequence[float],
-    across: _Scale,
-    up: _Scale,
+    scales: tuple[_Scale, _Scale],
     name: str,
     label: str,
 ) -> list[str]:
+    across, up = scales
     places = [(across(row), up(value)) for row, value in zip(rows, values, strict=True)]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    expected = [up(max(values[0] * row / rows[0], 1e-9)) for row in (rows[0], rows[-1])]
+    expected = [up(values[0]), up(values[0] * rows[-1] / rows[0])]
     dots = [f'<circle class="p{name}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places]
     x, y = places[-1]
     return [
@@ -89,5 +87,5 @@ def _series(
         f'x2="{x:.1f}" y2="{expected[1]:.1f}"/>',
         f'<polyline class="{name}" points="{path}"/>',
         *dots,
-        f'<text x="{x - 8:.1f}" y="{y - 8:.1f}" text-anchor="end">{label}</text>',
+        _text(x - 8, y - 8, label, "end"),
     ]

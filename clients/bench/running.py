@@ -59,7 +59,8 @@ def propose(town: Town, dataset: Dataset, *, epsilon: float, delta: float, steps
         "lianfang-hub", "propose", str(town.hub), RUN,
         "--label-holder", dataset.label_holder, "--epsilon", repr(epsilon), "--delta", repr(delta),
         "--steps", str(steps), "--min-rows", "50",
-        "--expected-rows", str(round(len(dataset.labels) * (1 - TEST_FRACTION))), "--deadline-s", "1800",
+        "--expected-rows", str(round(len(dataset.labels) * (1 - TEST_FRACTION))),
+        "--deadline-s", "1800",
     )  # fmt: skip
 
 

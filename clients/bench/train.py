@@ -47,6 +47,7 @@ def measure_training(
             epsilon=epsilon,
             delta=delta,
             steps=steps,
+            seed=seed,
         )
 
 
@@ -60,6 +61,7 @@ def _figures(
     epsilon: float,
     delta: float,
     steps: int,
+    seed: int,
 ) -> dict[str, Any]:
     record = load_json(town.hub / "runs" / RUN / "record.json")
     scores = _scores(town, dataset)
@@ -70,6 +72,7 @@ def _figures(
     joint = _auc(labels[held_out], scores["refined"][held_out])
     return {
         "dataset": dataset.name,
+        "seed": seed,
         "auc": joint,
         "ap": _ap(labels[held_out], scores["refined"][held_out]),
         "auc_head": _auc(labels[held_out], scores["logit"][held_out]),

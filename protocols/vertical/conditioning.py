@@ -24,6 +24,8 @@ _REACH = 0.15
 _OWN_SHARE = 0.2
 # A coordinate's variance below this share of a typical column's is not lifted further.
 _RARE = 0.3
+# A pair's coordinates are heard less often than a column's, and get longer steps.
+_PAIR_LIFT = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +36,33 @@ class Conditioner:
     matrices: tuple[Tensor | None, ...] = field(repr=False)  # None leaves a column as it is
 
     @classmethod
-    def of(cls, positions: Sequence[Sequence[float]], spread: NDArray[np.float64]) -> Conditioner:
+    def of(
+        cls,
+        positions: Sequence[Sequence[float]],
+        spread: NDArray[np.float64],
+        *,
+        pairs: int = 0,
+    ) -> Conditioner:
         """Build from each coordinate's place along its column and its variance.
 
         Args:
             positions: by column; NaN where a coordinate has no neighbours (a level, missing).
             spread: (width,), a noised estimate of each coordinate's variance.
+            pairs: how many of the last columns are products of two; they are measured
+                against each other alone.
         """
-        typical = max(float(spread.sum()) / len(positions), 1e-12)
-        columns, matrices, at = [], [], 0
+        columns, at = [], 0
         for places in positions:
-            part = slice(at, at + len(places))
-            lift = 1 / np.sqrt(spread[part] / typical + _RARE)
-            matrix = _smoothing(np.array(places)) * lift[:, None] * lift[None, :]
-            columns.append(part)
-            matrices.append(torch.from_numpy(matrix))
+            columns.append(slice(at, at + len(places)))
             at += len(places)
+        single = len(columns) - pairs
+        lifts = _lifts(columns[:single], spread) + [
+            _PAIR_LIFT * lift for lift in _lifts(columns[single:], spread)
+        ]
+        matrices = [
+            torch.from_numpy(_smoothing(np.array(places)) * lift[:, None] * lift[None, :])
+            for places, lift in zip(positions, lifts, strict=True)
+        ]
         return cls(tuple(columns), tuple(matrices))
 
     @classmethod
@@ -72,6 +85,13 @@ class Conditioner:
             keep = 1 - cut * math.sqrt(part.stop - part.start) / max(length, 1e-12)
             result[part] *= max(0.0, keep)
         return result
+
+
+def _lifts(columns: Sequence[slice], spread: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Return the root of each coordinate's factor, against a typical column of these."""
+    total = sum(float(spread[part].sum()) for part in columns)
+    typical = max(total / max(len(columns), 1), 1e-12)
+    return [1 / np.sqrt(spread[part] / typical + _RARE) for part in columns]
 
 
 def _smoothing(places: NDArray[np.float64]) -> NDArray[np.float64]:

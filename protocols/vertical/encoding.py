@@ -4,6 +4,7 @@
             -> joined, centred          by differentially private means
             -> clipped to norm 1        by a bound that follows from those means
             -> joined to an embedding   of a network trained with DP-SGD, if the plan says so
+    -> joined to pairs          products of two columns, if the plan says so
 
 Fitting is a program that yields a `Charge` before each release that it uses. What it
 returns depends on rows through the noised releases only, and can be stored: the same
@@ -39,6 +40,7 @@ from protocols.vertical.edges import Knots, fixed_knots, histogram, private_knot
 from protocols.vertical.neural import Expert, Targets
 from protocols.vertical.neural_training import train_expert
 from protocols.vertical.outline import centring_of, outline
+from protocols.vertical.pairs import Pairs, check_pairs
 from protocols.vertical.plan import TrainingPlan
 from protocols.vertical.settings import EncoderTerms
 
@@ -61,6 +63,7 @@ class Encoder:
         means: what is taken off each coordinate. bound: the norm that rows are cut to.
         spread: each coordinate's variance about its mean, for preconditioning.
         expert: the trained embedding, which comes after the binning coordinates.
+        pairs: products of two columns, which come last.
     """
 
     codes: tuple[ColumnCode, ...]
@@ -68,6 +71,7 @@ class Encoder:
     bound: float
     spread: Reals
     expert: Expert | None = None
+    pairs: Pairs | None = None
 
     @property
     def width(self) -> int:
@@ -82,15 +86,17 @@ class Encoder:
         """
         rows = len(next(iter(columns.values())))
         result = np.empty((rows, self.width), dtype=np.float32)
-        for part in _pieces(self.codes, rows):
+        for part in _pieces(self.width, rows):
             joined = _joined(self.codes, columns, part)
             centred = joined - self.means
             norms = np.linalg.norm(centred, axis=1, keepdims=True)
             binned = centred / np.maximum(norms, self.bound)
             if self.expert is not None:
                 embedded = self.expert.embed(outline(self.codes, joined))
-                root, rest = math.sqrt(self.expert.weight), math.sqrt(1 - self.expert.weight)
-                binned = np.concatenate([rest * binned, root * embedded], axis=1)
+                binned = _beside(binned, embedded, self.expert.weight)
+            if self.pairs is not None:
+                multiplied = self.pairs.encode(self.codes, joined)
+                binned = _beside(binned, multiplied, self.pairs.weight)
             result[part] = binned
         return result
 
@@ -101,21 +107,44 @@ class Encoder:
         spread = np.concatenate([(1 - expert.weight) * self.spread, varies])
         return replace(self, spread=spread, expert=expert)
 
+    def with_pairs(self, *, weight: float, knots: int) -> Encoder:
+        """Return this encoder with products beside its coordinates, if any two can pair."""
+        pairs = Pairs.of(self.codes, self.means, weight=weight, knots=knots)
+        if pairs is None:
+            return self
+        spread = np.concatenate([(1 - weight) * self.spread, weight * pairs.spread])
+        return replace(self, spread=spread, pairs=pairs)
+
+    @property
+    def pair_count(self) -> int:
+        """Return how many of the last columns of `positions` are products of two."""
+        return 0 if self.pairs is None else len(self.pairs.pairs)
+
     @property
     def positions(self) -> tuple[tuple[float, ...], ...]:
         """Return each coordinate's place along its column, by column.
 
-        An embedding stands as one more column, of coordinates without neighbours.
+        An embedding stands as one more column, and so does every pair, of coordinates
+        without neighbours.
         """
+        widths: tuple[int, ...] = () if self.expert is None else (self.expert.width,)
+        if self.pairs is not None:
+            widths += self.pairs.widths
         binned = tuple(code.positions for code in self.codes)
-        return binned if self.expert is None else (*binned, (math.nan,) * self.expert.width)
+        return binned + tuple((math.nan,) * width for width in widths)
 
     def store(self) -> bytes:
-        """Write what was fitted; the contract's columns are not repeated."""
+        """Write what was fitted; the contract's columns are not repeated.
+
+        Pairs follow from the means, so that their weight and fineness are enough.
+        """
         knots = [None if code.knots is None else asdict(code.knots) for code in self.codes]
         value = {"knots": knots, "means": self.means.tolist(), "bound": self.bound}
         expert = None if self.expert is None else self.expert.store().hex()
-        return canonical_json(value | {"spread": self.spread.tolist(), "expert": expert})
+        value |= {"spread": self.spread.tolist(), "expert": expert, "pairs": None}
+        if self.pairs is not None:
+            value["pairs"] = [self.pairs.weight, self.pairs.knots]
+        return canonical_json(value)
 
     @classmethod
     def load(cls, data: bytes, contract: Contract) -> Encoder:
@@ -130,13 +159,18 @@ class Encoder:
                 ColumnCode(column, None if knots is None else _knots(knots))
                 for column, knots in zip(contract.columns, value["knots"], strict=True)
             )
-            expert = value["expert"]
+            expert, means = value["expert"], np.array(value["means"])
+            pairs = None
+            if value["pairs"] is not None:
+                weight, fineness = value["pairs"]
+                pairs = Pairs.of(codes, means, weight=weight, knots=fineness)
             return cls(
                 codes,
-                np.array(value["means"]),
+                means,
                 value["bound"],
                 np.array(value["spread"]),
                 None if expert is None else Expert.load(bytes.fromhex(expert)),
+                pairs,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise MalformedMessageError("encoder: written for another contract") from error
@@ -159,6 +193,8 @@ def fit_encoder(
         targets: the label holder's, for an expert that learns labels.
     """
     terms = plan.partner(name).encoder
+    if terms.pairs_weight > 0:
+        check_pairs(contract.columns, terms.pair_knots)
     codes = yield from _codes(plan, terms, contract, columns, random)
     rows = len(next(iter(columns.values())))
     totals, deviation = np.zeros(sum(code.width for code in codes)), 0.0
@@ -168,16 +204,19 @@ def fit_encoder(
         totals, deviation = _noised_sum(codes, columns, rows, noise, random)
     means, deviation = np.maximum(totals, 0.0) / rows, deviation / rows
     encoder = _centred(codes, means, deviation, centring=terms.mean_share > 0)
-    if terms.neural is None:
-        return encoder
-    doubt = deviation if terms.mean_share > 0 else math.inf
-    # The steps look at rows, so they are paid for before the first of them.
-    yield Charge("encoder/neural", terms.neural.event)
-    outlines = (outline(codes, _joined(codes, columns, part)) for part in _pieces(codes, rows))
-    centring = centring_of(codes, means, doubt)
-    return encoder.with_expert(
-        train_expert(terms.neural, outlines, centring, targets, random=random)
-    )
+    if terms.neural is not None:
+        doubt = deviation if terms.mean_share > 0 else math.inf
+        # The steps look at rows, so they are paid for before the first of them.
+        yield Charge("encoder/neural", terms.neural.event)
+        pieces = _pieces(len(means), rows)
+        outlines = (outline(codes, _joined(codes, columns, part)) for part in pieces)
+        centring = centring_of(codes, means, doubt)
+        encoder = encoder.with_expert(
+            train_expert(terms.neural, outlines, centring, targets, random=random)
+        )
+    if terms.pairs_weight > 0:
+        encoder = encoder.with_pairs(weight=terms.pairs_weight, knots=terms.pair_knots)
+    return encoder
 
 
 def _codes(
@@ -205,7 +244,7 @@ def _noised_sum(
     """Return the sum of all encoded rows with noise, and the noise's standard deviation."""
     scale = 1 << _SUM_BITS
     total = np.zeros(sum(code.width for code in codes), dtype=np.int64)
-    for part in _pieces(codes, rows):
+    for part in _pieces(len(total), rows):
         joined = _joined(codes, columns, part)
         # Cut toward zero, so that no row grows longer than 1 in fixed point.
         total += np.trunc(joined * scale).astype(np.int64).sum(axis=0)
@@ -231,10 +270,16 @@ def _centred(
     return Encoder(codes, means, bound, spread / bound**2)
 
 
-def _pieces(codes: tuple[ColumnCode, ...], rows: int) -> Iterator[slice]:
-    """Cut rows so that a piece of the joined coordinates fits in memory, however wide."""
-    step = max(1, _NUMBERS_AT_ONCE // sum(code.width for code in codes))
+def _pieces(width: int, rows: int) -> Iterator[slice]:
+    """Cut rows so that a piece of `width` coordinates fits in memory, however wide."""
+    step = max(1, _NUMBERS_AT_ONCE // width)
     return (slice(start, start + step) for start in range(0, rows, step))
+
+
+def _beside(coordinates: Reals, others: Reals, weight: float) -> Reals:
+    """Join two blocks of rows of length at most 1 so that their squares share out to 1."""
+    root, rest = math.sqrt(weight), math.sqrt(1 - weight)
+    return np.concatenate([rest * coordinates, root * others], axis=1)
 
 
 def _joined(codes: tuple[ColumnCode, ...], columns: Columns, part: slice) -> Reals:

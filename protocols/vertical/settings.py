@@ -8,9 +8,11 @@ from protocols.errors import UnsupportedParameterError
 from protocols.vertical.neural_terms import NO_TASK, NeuralTerms
 
 MAX_DEGREE = 3
+MAX_KNOTS = 256
 MAX_BOUND = 16
 MAX_STEP_SIZE = 1e6
 MAX_THRESHOLD = 100
+MIN_PAIR_KNOTS, MAX_PAIR_KNOTS = 2, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,17 @@ class EncoderTerms:
             single ramp over the public range, for tables with very many columns.
         edge_share: for histograms; 0 takes fixed knots, which look at no row.
         mean_share: for the means that rows are centred by.
+        pairs_weight: share of the squared norm of an encoded row for products of two columns;
+            0 is none. They follow from the means, which therefore must be released.
+        pair_knots: coordinates of a numeric column within a product, before missing values.
         neural_width and others: as in `NeuralTerms`; all at rest without an expert.
     """
 
     knots: int = 32
     edge_share: float = 0.0
     mean_share: float = 0.0
+    pairs_weight: float = 0.0
+    pair_knots: int = 4
     neural_width: int = 0
     neural_task: str = NO_TASK
     neural_noise: float = 0.0
@@ -66,16 +73,33 @@ class EncoderTerms:
     neural_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.knots <= 256:
+        if not 1 <= self.knots <= MAX_KNOTS:
             raise UnsupportedParameterError("encoder.knots: must be 1 to 256; correct the plan")
         if not (0 <= self.edge_share < 1 and 0 <= self.mean_share < 1):
             raise UnsupportedParameterError("encoder shares: must lie in [0, 1); correct the plan")
+        self._check_pairs()
         resting = (NO_TASK, 0, 0, 0, 0)
         others = (self.neural_task, self.neural_noise, self.neural_batches, self.neural_steps)
         if self.neural is None and (*others, self.neural_weight) != resting:
             raise UnsupportedParameterError(
                 f"encoder.neural_width: 0 is no expert, so neural_task must be {NO_TASK} and the "
                 "others 0; correct the plan"
+            )
+
+    def _check_pairs(self) -> None:
+        if not 0 <= self.pairs_weight < 1:
+            raise UnsupportedParameterError(
+                "encoder.pairs_weight: must lie in [0, 1); correct the plan"
+            )
+        if not MIN_PAIR_KNOTS <= self.pair_knots <= MAX_PAIR_KNOTS:
+            raise UnsupportedParameterError(
+                f"encoder.pair_knots: must be {MIN_PAIR_KNOTS} to {MAX_PAIR_KNOTS}; "
+                "correct the plan"
+            )
+        if self.pairs_weight > 0 and not self.mean_share > 0:
+            raise UnsupportedParameterError(
+                "encoder.pairs_weight: pairs follow from the means, so mean_share must be above "
+                "0; correct the plan"
             )
 
     @property

@@ -69,7 +69,7 @@ class LocalEndpoint:
             left_s = ends_at - monotonic()
             if left_s <= 0:
                 raise TransportError(
-                    f"nothing from {sender} within {allowed_s:.0f} s in phase {self._label}",
+                    f"nothing from {sender} within {allowed_s:.3g} s in phase {self._label}",
                     retryable=True,
                     party=sender,
                 )

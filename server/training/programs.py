@@ -58,11 +58,11 @@ class Programs:
         make = {"align": _align, "train": _train, "validate": _open, "score": _open}.get(phase)
         if make is None:
             raise MalformedMessageError("control: the hub has no program for this phase")
-        with self._lock:
-            self._results[run, phase] = {"state": "running"}
         # Attached before this call returns, so that no partner can arrive first and find
         # the phase without the hub.
         endpoint = self._relay.local(run, phase, deadline_s=plan.deadline_s)
+        with self._lock:
+            self._results[run, phase] = {"state": "running"}
         work = threading.Thread(
             target=self._work,
             args=(run, phase, endpoint, lambda: make(plan, terms)),

@@ -17,14 +17,20 @@ from protocols.vertical.plan import Partner, TrainingPlan
 from protocols.vertical.settings import EncoderTerms, Schedule
 from server.training.experts import check_experts, expert_fields
 from server.training.plan import RunFolder, RunPlan
-from server.training.sharing import compute_parties, knots_of, norm_shares
+from server.training.sharing import (
+    PAIR_KNOTS,
+    compute_parties,
+    knots_of,
+    norm_shares,
+    pairs_weight,
+)
 
 # Measured on the benchmark sets with other seeds than are reported; see docs/benchmarks.md.
 MEAN_SHARE = 0.02
 COUNT_SHARE = 0.005
 REACH = 0.4
-# With many rows for few columns, more is heard than the noise hides: a wider reach and
-# private knots pay then, and only then.
+# With many rows for few columns, more is heard than the noise hides: a wider reach, private
+# knots and pairs of columns pay then, and only then.
 STRONG_SIGNAL = 2000.0
 STRONG_REACH = 0.7
 STRONG_EDGE_SHARE = 0.05
@@ -72,6 +78,8 @@ def propose(choices: Choices, partners: Mapping[str, Mapping[str, Any]]) -> Trai
     """
     if choices.label_holder not in partners:
         raise UnsupportedParameterError("label holder: not among the partners; approve it first")
+    if not choices.epsilon > 0:
+        raise UnsupportedParameterError("epsilon: must be greater than 0; choose more")
     if choices.steps < 1:
         raise UnsupportedParameterError("steps: must be at least 1; choose more")
     contracts = {name: Contract.parse(partner["contract"]) for name, partner in partners.items()}
@@ -84,9 +92,15 @@ def propose(choices: Choices, partners: Mapping[str, Mapping[str, Any]]) -> Trai
         taking[choices.label_holder] = ()
     shares = norm_shares(taking, choices.label_holder)
     strong = _is_strong(choices, taking, shares)
-    edge_share = STRONG_EDGE_SHARE if strong else 0.0
     built = tuple(
-        _partner(choices, name, partners[name], taking[name], shares[name], edge_share)
+        _partner(
+            choices,
+            name,
+            partners[name],
+            columns=taking[name],
+            share=shares[name],
+            strong=strong,
+        )
         for name in sorted(partners)
     )
     return TrainingPlan(
@@ -205,10 +219,14 @@ def _partner(
     choices: Choices,
     name: str,
     partner: Mapping[str, Any],
+    *,
     columns: tuple[str, ...],
     share: float,
-    edge_share: float,
+    strong: bool,
 ) -> Partner:
+    contract = Contract.parse(partner["contract"])
+    # Pairs beside an expert were never measured.
+    paired = strong and name not in choices.neural
     expert: dict[str, Any] = {}
     if name in choices.neural:
         expert = expert_fields(
@@ -223,9 +241,11 @@ def _partner(
         columns=columns,
         norm=math.sqrt(share) * (1 - 1e-12),
         encoder=EncoderTerms(
-            knots=knots_of(Contract.parse(partner["contract"]), columns),
-            edge_share=edge_share * share,
+            knots=knots_of(contract, columns),
+            edge_share=STRONG_EDGE_SHARE * share if strong else 0.0,
             mean_share=MEAN_SHARE * share,
+            pairs_weight=pairs_weight(contract, columns) if paired else 0.0,
+            pair_knots=PAIR_KNOTS,
             **expert,
         ),
     )

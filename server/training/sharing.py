@@ -1,4 +1,4 @@
-"""How a run is shared out among its partners: norms, fineness, and who computes.
+"""How a run is shared out among its partners: norms, fineness, pairs, and who computes.
 
 Norms are shared out by the square root of each partner's columns, so that a wide table
 is not drowned and a narrow one not blown up; every share is public.
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from protocols.errors import UnsupportedParameterError
 from protocols.vertical.contract import Contract, Numeric
+from protocols.vertical.pairs import MAX_PAIRS, pairs_of
 from protocols.vertical.plan import HUB
 from server.training.experts import OWN_NORM
 
@@ -18,6 +19,8 @@ COMPUTE_PARTIES = 3
 # Coordinates of a numeric column, and the most of one partner's numeric columns together.
 KNOTS = 32
 MAX_NUMERIC_WIDTH = 1536
+# Coordinates of a numeric column within a pair.
+PAIR_KNOTS = 4
 
 
 def norm_shares(taking: Mapping[str, Sequence[str]], label_holder: str) -> dict[str, float]:
@@ -38,6 +41,16 @@ def knots_of(contract: Contract, columns: Sequence[str]) -> int:
         1 for column in contract.columns if isinstance(column, Numeric) and column.name in taking
     )
     return max(1, min(KNOTS, MAX_NUMERIC_WIDTH // max(numeric, 1)))
+
+
+def pairs_weight(contract: Contract, columns: Sequence[str]) -> float:
+    """Return the part of a partner's squared norm for pairs of its columns; 0 where many pair.
+
+    Pairs and columns get the same part each.
+    """
+    taking = contract.narrowed(frozenset(columns)).columns if columns else ()
+    count = len(pairs_of(taking, PAIR_KNOTS))
+    return count / (count + len(taking)) if 0 < count <= MAX_PAIRS else 0.0
 
 
 def compute_parties(label_holder: str, taking: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

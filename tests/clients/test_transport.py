@@ -610,3 +610,10 @@ def test_frozen_node_is_noticed_by_keepalive(site, address, attach, processes):
     with pytest.raises(TransportError, match="telecom broke off"):
         insurer.receive("telecom")
     assert time.monotonic() - start < 25
+
+
+def test_late_node_is_told_whose_failure_ended_the_phase(attach, relay):
+    relay.break_phase("run-1", "train", 1, "telecom", "it failed in the phase")
+    with pytest.raises(TransportError, match="broken off by telecom") as caught:
+        attach("insurer")
+    assert caught.value.party == "telecom"

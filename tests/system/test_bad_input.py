@@ -52,10 +52,15 @@ TABLES: list[tuple[str, Callable[[pl.DataFrame], pl.DataFrame], str, tuple[str, 
         "invalid_table",
         ("column contacts", "1 rows", "not a number", "correct"),
     ),
-    ("telecom", out_of_range, "invalid_table", ("contacts", "10000", "correct")),
+    ("telecom", out_of_range, "invalid_table", ("column contacts", "range 0 to 10000", "clip it")),
     ("telecom", with_gap, "invalid_table", ("contacts", "missing", "row")),
     ("telecom", without_rows, "invalid_table", ("table", "no rows", "check the export")),
-    ("insurer", with_third_label, "invalid_table", ("fraud", "0", "1", "correct")),
+    (
+        "insurer",
+        with_third_label,
+        "invalid_table",
+        ("column fraud", "not 0 or 1", "label every row"),
+    ),
 ]
 
 

@@ -189,7 +189,7 @@ def identifiers_of(done, owner: str) -> set[bytes]:
 
 
 def values_of(done, owner: str) -> set[bytes]:
-    """Every number of the table as text and as words; some as short words, which repeat by chance."""
+    """Every number of the table as text and in words; few as single short words, which repeat."""
     frame = done.frame(owner)
     found: set[bytes] = set()
     for column in frame.columns:

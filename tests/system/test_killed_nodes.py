@@ -50,7 +50,7 @@ def perform(self, request, installed=channel.Channel._perform):
     if current == "train":
         with journal.open("a") as file:
             kind = type(request).__name__
-            print(json.dumps([kind, getattr(request, "label", getattr(request, "to", ""))]), file=file)
+            print(json.dumps([kind, getattr(request, "label", "")]), file=file)
     at("request")
     return answer
 

@@ -58,7 +58,8 @@ def conditioner_of(home: Home, session: Session) -> Conditioner | None:
         return None
     partner = session.plan.partner(session.ours)
     encoder = Encoder.load(path.read_bytes(), home.contract().narrowed(frozenset(partner.columns)))
-    return Conditioner.of(encoder.positions, encoder.spread * partner.norm**2)
+    spread = encoder.spread * partner.norm**2
+    return Conditioner.of(encoder.positions, spread, pairs=encoder.pair_count)
 
 
 def discrete_noise(variance: int, size: int) -> torch.Tensor:

@@ -28,7 +28,9 @@ def offered(town, plan, deadline_s=30):
     )
     asking.start()
     path = town.node("telecom") / "inbox" / f"{RUN}.json"
+    ends_at = time.monotonic() + 10
     while not (path.exists() and load_json(path)["plan_hash"] == plan.digest.hex()):
+        assert time.monotonic() < ends_at, "the run never reached the inbox"
         time.sleep(0.01)
 
     def reply():

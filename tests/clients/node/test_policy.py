@@ -124,7 +124,7 @@ def test_wrong_field_of_a_policy_is_named(name, value):
 
 
 def test_unknown_and_missing_fields_of_a_policy_are_named():
-    with pytest.raises(UnsupportedParameterError, match="^colour: missing or unknown"):
+    with pytest.raises(UnsupportedParameterError, match=r"^colour: missing or unknown"):
         Policy.parse(DEFAULT_POLICY | {"colour": "red"})
-    with pytest.raises(UnsupportedParameterError, match="^decide: missing or unknown"):
+    with pytest.raises(UnsupportedParameterError, match=r"^decide: missing or unknown"):
         Policy.parse({key: value for key, value in DEFAULT_POLICY.items() if key != "decide"})

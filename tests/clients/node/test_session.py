@@ -7,9 +7,9 @@ import threading
 import numpy as np
 import pytest
 
-from clients.node.files import load_json, store_array, store_json
+from clients.node.files import exclusive, load_json, store_array, store_json
 from clients.node.home import Home
-from clients.node.session import Session
+from clients.node.session import Session, _refuse_charge
 from clients.node.spending import open_ledger, reserve, scopes
 from protocols.dp.events import Gaussian
 from protocols.errors import OutOfTurnError
@@ -141,8 +141,6 @@ def test_labels_of_one_kind_are_refused_before_anything_is_set_aside(town):
 
 
 def test_charge_in_a_phase_that_releases_nothing_is_refused(accepted):
-    from clients.node.session import _refuse_charge
-
     with pytest.raises(OutOfTurnError, match="encoder/means: this phase releases nothing"):
         _refuse_charge("encoder/means", Gaussian(1.0))
 
@@ -168,15 +166,13 @@ def test_wrong_setup_is_told_to_the_operator_and_not_to_the_hub(town, caplog):
     assert (reply.status, reply.code) == (Status.FAILED, "config_error")
     assert "policy.json" not in reply.reason
     assert "policy.json" in caplog.text
-    os.chmod(town.node("police") / "keys" / "tls.key", 0o644)
+    (town.node("police") / "keys" / "tls.key").chmod(0o644)
     reply = town.offer("police", town.plan())
     assert (reply.status, reply.code) == (Status.FAILED, "key_store")
     assert str(town.root) not in reply.reason
 
 
 def test_two_processes_do_not_lose_a_change_of_the_inbox(town):
-    from clients.node.files import exclusive
-
     inbox = Home(town.node("telecom")).inbox
     path = inbox / "count.json"
     store_json(path, {"count": 0})

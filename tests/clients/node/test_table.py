@@ -61,7 +61,8 @@ DEFECTS = {
     "no identifiers": ({"id": ...}, "id", "does not have it", "correct the mapping"),
     "no label": ({"y": ...}, "y", "does not have it", "correct the mapping"),
     "text for a number": (
-        {"age": ["30", f"x{SECRET}", "50"]}, "age", "is not a number (rows 2)", "correct the export",
+        {"age": ["30", f"x{SECRET}", "50"]}, "age", "is not a number (rows 2)",
+        "correct the export",
     ),
     "date for a number": (
         {"age": pl.Series(["2001-01-01"] * 3).str.to_date()}, "age", "type is Date", "convert it",
@@ -81,7 +82,9 @@ DEFECTS = {
     ),
     "label of two": ({"y": [0, 2, 1]}, "y", "is not 0 or 1 (rows 2)", "label every row"),
     "label missing": ({"y": [0, None, 1]}, "y", "is not 0 or 1 (rows 2)", "label every row"),
-    "identifier as number": ({"id": [1.5, 2.5, SECRET]}, "id", "must be text", "export them as text"),
+    "identifier as number": (
+        {"id": [1.5, 2.5, SECRET]}, "id", "must be text", "export them as text",
+    ),
 }  # fmt: skip
 
 

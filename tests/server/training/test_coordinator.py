@@ -1,7 +1,7 @@
 import pytest
 
 from protocols.errors import UnsupportedParameterError
-from protocols.phase import done, failed, refused
+from protocols.phase import PEER_LOST, done, failed, refused
 from server.training.coordinator import ABANDONED, Coordinator, Failure, State
 from server.training.plan import RunPlan
 
@@ -269,3 +269,15 @@ def test_refused_plan_is_closed_where_it_was_accepted():
     assert final.state is State.REFUSED
     asked = [(phase, tuple(bodies)) for phase, _, bodies, _ in grid.asked]
     assert asked == [("plan", NODES), ("finish", ("insurer",)), ("finish", ("police",))]
+
+
+def test_partner_that_lost_another_is_not_blamed():
+    def loses(phase, attempt, body):
+        return failed(PEER_LOST, "telecom broke off") if phase == "train" else done()
+
+    def vanishes(phase, attempt, body):
+        return Failure("silent", "no reply") if phase == "train" else done()
+
+    handlers = dict.fromkeys(NODES, loses) | {"telecom": vanishes}
+    final, *_ = run(plan(), handlers)
+    assert [(trouble.party, trouble.phase) for trouble in final.trouble] == [("telecom", "train")]

@@ -5,7 +5,7 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from clients.node.app import dispatch, handle
-from protocols.phase import Status, done, failed, refused
+from protocols.phase import PEER_LOST, Status, done, failed, refused
 from server.training.flower import FlowerGrid
 
 NODES = {"insurer": 11, "telecom": 12, "police": 13}
@@ -169,3 +169,26 @@ def test_unreadable_reply_is_a_failure(content):
     nodes["telecom"] = lambda message: Message(content, reply_to=message)
     answers, *_ = ask(nodes)
     assert answers["telecom"].code == "malformed_message"
+
+
+def test_partners_that_lost_another_do_not_hide_it():
+    lost = failed(PEER_LOST, "telecom broke off phase align.1: its connection was lost")
+    nodes = everybody(lambda _: lost) | {"telecom": lambda _: None}
+    answers, took, _ = ask(nodes, deadline_s=600)
+    assert answers["telecom"].code == "silent"
+    assert took < 15
+
+
+def test_loss_is_told_at_once_so_that_nobody_waits_for_it():
+    time, told = Time(), []
+    nodes = everybody(lambda _: done()) | {"police": lambda _: None}
+    nodes["telecom"] = answering(lambda _: failed("invalid_table", "no rows"))
+    grid = FlowerGrid(
+        Wire(nodes, time),
+        "r1",
+        on_loss=lambda *loss: told.append((time.now, *loss)),
+        clock=lambda: time.now,
+        sleep=time.sleep,
+    )
+    grid.ask("align", BODIES, attempt=2, deadline_s=600)
+    assert told == [(0.0, "align", 2, "telecom")]

@@ -1,0 +1,52 @@
+"""`lianfang-hub doctor`: every check by itself, with what is wrong and how to mend it."""
+
+import json
+import time
+
+import pytest
+
+from server.checks import examine
+from server.home import HubHome
+
+
+@pytest.fixture
+def hub(tmp_path):
+    home = HubHome(tmp_path / "hub")
+    home.create(name="hub", host="127.0.0.1", link_port=0, fleet_port=0, now=int(time.time()))
+    return home
+
+
+def found(home):
+    return {finding["check"]: finding for finding in examine(home.root)}
+
+
+def test_new_hub_lacks_only_partners(hub):
+    failing = {name for name, finding in found(hub).items() if not finding["ok"]}
+    assert failing == {"at least two partners have joined"}
+
+
+def test_key_that_others_may_read_is_found(hub):
+    (hub.authority / "ca.key").chmod(0o644)
+    assert not found(hub)["private keys are closed to others"]["ok"]
+
+
+def test_old_certificate_is_found(tmp_path):
+    home = HubHome(tmp_path / "hub")
+    year_ago = int(time.time()) - 390 * 86_400
+    home.create(name="hub", host="127.0.0.1", link_port=0, fleet_port=0, now=year_ago)
+    assert not found(home)["the server certificate lasts two weeks"]["ok"]
+
+
+def test_damaged_files_are_named(hub):
+    (hub.root / "hub.json").write_text("{")
+    (hub.root / "partners").mkdir()
+    (hub.root / "partners" / "police.json").write_text("[]")
+    findings = found(hub)
+    assert findings["hub.json holds together"]["found"].startswith("hub.json: not valid JSON")
+    assert "police.json" in findings["at least two partners have joined"]["found"]
+
+
+def test_directory_without_a_hub_fails_and_does_not_break(tmp_path):
+    findings = examine(tmp_path)
+    assert not all(finding["ok"] for finding in findings)
+    json.dumps(findings)
