@@ -159,7 +159,8 @@ class Encoder:
                 ColumnCode(column, None if knots is None else _knots(knots))
                 for column, knots in zip(contract.columns, value["knots"], strict=True)
             )
-            expert, means = value["expert"], np.array(value["means"])
+            expert, width = value["expert"], sum(code.width for code in codes)
+            means = np.array(value["means"], dtype=np.float64).reshape(width)
             pairs = None
             if value["pairs"] is not None:
                 weight, fineness = value["pairs"]

@@ -104,7 +104,8 @@ class Relay:
         found = self._opened(run)
         if party not in found.parties:
             raise MalformedMessageError(f"run {run}: the party is not in it")
-        found.break_off(phase_label(phase, attempt), party, reason)
+        # What is queued may be the very words that say why, such as a refused alignment.
+        found.break_off(phase_label(phase, attempt), party, reason, drops=False)
 
     def close_run(self, run: str, reason: str) -> None:
         """End a run for all of its parties and tell them why; closing twice is allowed."""

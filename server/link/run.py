@@ -136,10 +136,13 @@ class Run:
             self._end(phase.outlets[party])
             self._notify(phase, Envelope(self.name, label, Kind.LEFT, party))
 
-    def break_off(self, label: str, party: str, reason: str) -> None:
+    def break_off(self, label: str, party: str, reason: str, *, drops: bool = True) -> None:
         """Tell the others that a party is gone; nothing happens if its part had ended.
 
         Also for a phase that nobody has reached yet: whoever comes later is turned away.
+
+        Args:
+            drops: whether the others hear of it before what is queued for them, or after.
         """
         with self._lock:
             phase = self._phases.get(label) or self._add_phase(label)
@@ -147,7 +150,7 @@ class Run:
                 return
             phase.broken_by = party
             notice = Envelope(self.name, label, Kind.GONE, party, reason.encode())
-            self._finish(phase, notice, but=party)
+            self._finish(phase, notice, but=party, drops=drops)
 
     def close(self, reason: str) -> None:
         """End every phase with a reason; a second close changes nothing."""
@@ -221,11 +224,14 @@ class Run:
         self._phases[label] = Phase(outlets)
         return self._phases[label]
 
-    def _finish(self, phase: Phase, notice: Envelope, but: str | None = None) -> None:
+    def _finish(
+        self, phase: Phase, notice: Envelope, but: str | None = None, *, drops: bool = True
+    ) -> None:
         for party, outlet in phase.outlets.items():
             if outlet.ended:
                 continue
-            self._drain(outlet)
+            if drops or party == but:
+                self._drain(outlet)
             if party != but:
                 self._append(outlet, notice)
             self._end(outlet)

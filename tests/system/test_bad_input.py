@@ -76,7 +76,7 @@ def test_wrong_table_is_named_by_column_rule_and_cure(place, owner, change, code
     for word in words:
         assert word in reason, reason
     assert "many-many" not in reason
-    assert f"{owner}: align: {code}: {reason}" in place.log("hub")
+    assert f"{owner}, align: {reason} ({code})" in place.log("hub")
     # Nobody waits for a partner that will not come.
     assert state["steps"][-1]["seconds"] < DEADLINE_S / 2
 
@@ -102,9 +102,9 @@ def test_too_few_rows_are_told_with_their_cure(place):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"epsilon": 0}, ("epsilon", "greater than 0", "correct")),
-        ({"epsilon": -1}, ("epsilon", "greater than 0", "correct")),
-        ({"epsilon": "nan"}, ("epsilon", "greater than 0", "correct")),
+        ({"epsilon": 0}, ("epsilon", "must be greater than 0")),
+        ({"epsilon": -1}, ("epsilon", "must be greater than 0")),
+        ({"epsilon": "nan"}, ("epsilon", "must be greater than 0")),
         ({"partners": "insurer,stranger"}, ("stranger: no such partner", "approve")),
         ({"label_holder": "stranger"}, ("label holder", "not among the partners", "approve")),
     ],

@@ -92,7 +92,7 @@ def test_run_goes_on_without_the_partner_whose_policy_refuses(served, refused):
     for name in ("insurer", "police"):
         told = [release["label"] for release in record["privacy"]["releases"][name]]
         assert served.charges(name, "smaller") == told
-        assert len(told) == 7
+        assert sum(label.startswith("train/step/") for label in told) == 6
         assert not served.reserves(name, "smaller")
         assert not list(served.node_run(name, "smaller").glob("*.key"))
 

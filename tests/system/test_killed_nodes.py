@@ -101,7 +101,7 @@ def test_killed_node_ends_the_run_and_the_next_works(place, phase, what, count):
     state = place.state("cut")
     assert state["state"] == "failed"
     assert [(t["party"], t["phase"]) for t in state["trouble"]] == [(VICTIM, phase)]
-    assert f"{VICTIM}: {phase}: " in place.log("hub")
+    assert f"{VICTIM}, {phase}: " in place.log("hub")
     last = state["steps"][-1]
     assert last["ended"] - last["started"] <= DEADLINE_S
     assert place.record("cut")["outcome"] == "failed"
@@ -132,10 +132,26 @@ def check_charges(place) -> None:
                 steps.append(False)
             elif kind == "Send" and steps:
                 steps[-1] = True
+        check_order([kind for kind, _ in map(json.loads, lines)])
         # The last charge may be durable without having been written down here.
         assert len(steps) <= len(charged) <= len(steps) + 1
         assert charged == [f"train/step/{step}/attempt/1" for step in range(len(charged))]
         assert sum(steps) <= len(charged) <= sum(steps) + 1
+
+
+def check_order(kinds: list[str]) -> None:
+    """In every whole step the gradients leave after the charge: never before, and they do leave."""
+    paid = sent = False
+    for kind in kinds:
+        match kind:
+            case "Charge":
+                paid, sent = True, False
+            case "Send":
+                sent = True
+            case "Checkpoint":
+                assert paid
+                assert sent
+                paid = False
 
 
 @pytest.mark.slow

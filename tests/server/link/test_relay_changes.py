@@ -72,3 +72,12 @@ def test_run_goes_on_with_parties_of_its_own_only(relay, parties):
     with pytest.raises(MalformedMessageError, match="two or more of its parties"):
         relay.narrow_run("run-1", parties)
     endpoint(relay, "telecom")
+
+
+def test_last_words_are_heard_before_the_phase_ends(relay):
+    hub, insurer = endpoint(relay, "hub"), endpoint(relay, "insurer")
+    hub.send("insurer", b"refused: no overlap")
+    relay.break_phase("run-1", "train", 1, "telecom", "it failed in the phase")
+    assert insurer.receive("hub") == b"refused: no overlap"
+    with pytest.raises(TransportError, match="broke off"):
+        insurer.receive("hub")
