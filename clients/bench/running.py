@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.bench.dataset import HELD_OUT, TEST_FRACTION, Dataset
+from clients.bench.dataset import HELD_OUT, Dataset
 from clients.demo.bringing_up import Town, join_partner, make_hub, run_command
 from clients.node.files import load_json, store_json
 from clients.output import CommandError
@@ -53,13 +53,15 @@ def bring_up(root: Path, dataset: Dataset, held_out: NDArray[np.bool_]) -> Town:
     return town
 
 
-def propose(town: Town, dataset: Dataset, *, epsilon: float, delta: float, steps: int) -> None:
+def propose(
+    town: Town, dataset: Dataset, *, epsilon: float, delta: float, steps: int, expected_rows: int
+) -> None:
     """Propose the run by the operator's command."""
     run_command(
         "lianfang-hub", "propose", str(town.hub), RUN,
         "--label-holder", dataset.label_holder, "--epsilon", repr(epsilon), "--delta", repr(delta),
         "--steps", str(steps), "--min-rows", "50",
-        "--expected-rows", str(round(len(dataset.labels) * (1 - TEST_FRACTION))),
+        "--expected-rows", str(expected_rows),
         "--deadline-s", "1800",
     )  # fmt: skip
 

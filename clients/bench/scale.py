@@ -36,7 +36,8 @@ def measure_scale(
     dataset = made_up(rows, width)
     with tempfile.TemporaryDirectory(prefix="lianfang-bench-") as place:
         town = bring_up(Path(place), dataset, split_rows(dataset.labels, _SEED))
-        propose(town, dataset, epsilon=epsilon, delta=delta, steps=steps)
+        # Nothing is said of the rows, so that every size is encoded alike.
+        propose(town, dataset, epsilon=epsilon, delta=delta, steps=steps, expected_rows=0)
         peaks, seconds = run_processes(town, list(dataset.parties))
         return _figures(town, rows=rows, steps=steps, peaks=peaks, seconds=seconds)
 

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from clients.bench.dataset import Dataset, load_dataset, split_rows
+from clients.bench.dataset import TEST_FRACTION, Dataset, load_dataset, split_rows
 from clients.bench.references import reference_auc
 from clients.bench.running import RUN, bring_up, propose, run_processes, sent_by_party
 from clients.demo.bringing_up import Town
@@ -34,7 +34,8 @@ def measure_training(
         root = Path(place)
         tell("preparing keys, certificates and tables")
         town = bring_up(root, dataset, held_out)
-        propose(town, dataset, epsilon=epsilon, delta=delta, steps=steps)
+        expected = round(len(dataset.labels) * (1 - TEST_FRACTION))
+        propose(town, dataset, epsilon=epsilon, delta=delta, steps=steps, expected_rows=expected)
         tell("training")
         peaks, seconds = run_processes(town, list(dataset.parties))
         tell("computing the references")

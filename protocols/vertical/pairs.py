@@ -158,7 +158,10 @@ def coarsening(code: ColumnCode, shares: Reals, knots: int) -> Reals:
         return np.eye(code.width)
     held = np.maximum(shares[first:], 0.0)
     held /= max(float(held.sum()), 1e-9)
-    middles = np.clip(np.cumsum(held) - held / 2, 0.0, 1.0)
+    # Along the axis, not in the order of coordinates: a spike stands where its value does.
+    order = np.argsort(np.array(code.positions[first:]), kind="stable")
+    middles = np.empty_like(held)
+    middles[order] = np.clip(np.cumsum(held[order]) - held[order] / 2, 0.0, 1.0)
     result = np.zeros((code.width, first + knots))
     result[:first, :first] = 1.0
     result[first:, first:] = hats(middles * (knots - 1), np.arange(knots, dtype=np.float64))
