@@ -199,7 +199,8 @@ def _sent_text(found: dict[str, Any]) -> str:
     lines = [f"Run {found['run']}: {found['state']}"]
     for phase, recipients in found["sent_bytes"].items():
         for recipient, size in recipients.items():
-            sealed = "in the clear to the hub" if recipient == "hub" else f"sealed for {recipient}"
+            # What the hub itself is sent travels under TLS; it holds pseudonyms or shares.
+            sealed = "for the hub to read" if recipient == "hub" else f"sealed for {recipient}"
             lines.append(f"  {phase:<14} {size:>12,} bytes  {sealed}")
     lines.append(
         f"  {len(found['releases'])} releases, "
