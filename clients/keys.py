@@ -11,8 +11,6 @@ All are mode 0600 and replaced as a whole; a key is never replaced by `create_ke
 
 from __future__ import annotations
 
-import os
-import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -34,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from clients.transport import Credentials
+from compliance.files import write_atomically
 
 TLS_KEY = "tls.key"
 IDENTITY_KEY = "identity.key"
@@ -68,19 +67,21 @@ def create_keys(directory: Path) -> NodeKeys:
     pem, pkcs8 = Encoding.PEM, PrivateFormat.PKCS8
     if not (directory / TLS_KEY).exists():
         tls = ec.generate_private_key(ec.SECP256R1())
-        _write(directory / TLS_KEY, tls.private_bytes(pem, pkcs8, NoEncryption()))
+        write_atomically(directory / TLS_KEY, tls.private_bytes(pem, pkcs8, NoEncryption()))
     if not (directory / IDENTITY_KEY).exists():
         identity = Ed25519PrivateKey.generate()
-        _write(directory / IDENTITY_KEY, identity.private_bytes(pem, pkcs8, NoEncryption()))
+        write_atomically(
+            directory / IDENTITY_KEY, identity.private_bytes(pem, pkcs8, NoEncryption())
+        )
     if not (directory / FLOWER_KEY).exists():
         flower = ec.generate_private_key(ec.SECP384R1())
-        _write(
+        write_atomically(
             directory / FLOWER_KEY,
             flower.private_bytes(pem, PrivateFormat.OpenSSH, NoEncryption()),
         )
     keys = load_keys(directory)
     public = keys.flower.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    _write(directory / FLOWER_PUBLIC, public + b"\n")
+    write_atomically(directory / FLOWER_PUBLIC, public + b"\n")
     return keys
 
 
@@ -126,8 +127,8 @@ def store_certificate(directory: Path, certificate: bytes, authority: bytes) -> 
         raise KeyStoreError("certificate from the hub: not signed by its authority") from error
     if leaf.public_key() != keys.tls.public_key():
         raise KeyStoreError("certificate from the hub: made for another key; request it again")
-    _write(directory / AUTHORITY, authority)
-    _write(directory / CERTIFICATE, certificate)
+    write_atomically(directory / AUTHORITY, authority)
+    write_atomically(directory / CERTIFICATE, certificate)
     return credentials(directory)
 
 
@@ -149,24 +150,3 @@ def _load(path: Path, *, ssh: bool = False) -> PrivateKeyTypes:
         return load_pem_private_key(data, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyStoreError(f"{path}: not a private key; restore it from a backup") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    # The mode is given at creation: the key is never readable by others for a moment.
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

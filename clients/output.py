@@ -49,8 +49,8 @@ def explain(error: Exception) -> int:
         Exception: the error itself, if it is not a known one.
     """
     # Imported where something went wrong: help must not wait for cryptography and gRPC.
-    from clients.config import ConfigError  # noqa: PLC0415  see above
     from clients.keys import KeyStoreError  # noqa: PLC0415  see above
+    from compliance.configuration import ConfigError  # noqa: PLC0415  see above
     from compliance.errors import ComplianceError  # noqa: PLC0415  see above
     from protocols.errors import ProtocolError  # noqa: PLC0415  see above
     from protocols.link import TransportError  # noqa: PLC0415  see above

@@ -11,8 +11,8 @@ from typing import Any
 
 from cryptography import x509
 
+from compliance.configuration import ConfigError
 from protocols.errors import ProtocolError
-from server.config import ConfigError
 from server.home import HubHome, unix_now
 from server.identity.authority import load_authority
 

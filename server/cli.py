@@ -85,9 +85,9 @@ def approve(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Take a partner in and write the welcome that it joins with."""
-    from server.config import read_object
+    from compliance.configuration import read_object
+    from compliance.files import write_atomically
     from server.home import HubHome, unix_now
-    from server.identity.files import write_atomically
 
     asked = read_object(request)
     answer = HubHome(directory).approve(asked, unix_now())

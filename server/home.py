@@ -21,10 +21,11 @@ from typing import Any
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from compliance.configuration import ConfigError, read_object
+from compliance.files import write_atomically
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.link import check_party
 from protocols.vertical.contract import Contract
-from server.config import ConfigError, read_object
 from server.identity.authority import (
     create_authority,
     issue_control,
@@ -32,7 +33,6 @@ from server.identity.authority import (
     issue_server,
     load_authority,
 )
-from server.identity.files import write_atomically
 from server.identity.peer import check_hub_name
 
 _REQUEST_FIELDS = {"name", "tls_request", "identity", "flower_public", "contract"}

@@ -43,9 +43,9 @@ def explain(error: Exception) -> int:
         Exception: the error itself, if it is not a known one.
     """
     # Imported where something went wrong: help must not wait for cryptography and gRPC.
+    from compliance.configuration import ConfigError  # noqa: PLC0415  see above
     from protocols.errors import ProtocolError  # noqa: PLC0415  see above
     from protocols.link import TransportError  # noqa: PLC0415  see above
-    from server.config import ConfigError  # noqa: PLC0415  see above
 
     match error:
         case ConfigError() | ProtocolError():

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server.config import ConfigError
+from compliance.configuration import ConfigError
 from server.home import HubHome
 from server.link.relay import Relay
 from server.link.service import Service

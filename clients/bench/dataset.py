@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from clients.config import ConfigError, check_fields, read_object, typed
+from compliance.configuration import ConfigError, check_fields, read_object, typed
 from protocols.errors import InvalidTableError
 from protocols.vertical.contract import Category, Column, Contract, Numeric, check_label
 

@@ -12,8 +12,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from clients.config import ConfigError
 from clients.keys import KeyStoreError
+from compliance.configuration import ConfigError
 from compliance.errors import BudgetExhaustedError, ComplianceError
 from protocols.errors import ProtocolError
 from protocols.link import TransportError

@@ -12,10 +12,10 @@ from typing import Any
 
 from cryptography import x509
 
-from clients.config import ConfigError
 from clients.keys import KeyStoreError, load_keys
 from clients.node.home import Home
 from clients.node.table import load_table
+from compliance.configuration import ConfigError
 from protocols.errors import ProtocolError
 
 _LEAST_FREE_BYTES = 1 << 30

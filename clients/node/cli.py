@@ -50,8 +50,8 @@ def join(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Keep the certificate and addresses that the hub sent."""
-    from clients.config import read_object
     from clients.node.joining import keep_welcome
+    from compliance.configuration import read_object
 
     hub = keep_welcome(directory, read_object(welcome))
     say(

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from clients.config import ConfigError, read_object
 from clients.node.files import exclusive, store_json
 from clients.node.home import Home
+from compliance.configuration import ConfigError, read_object
 from compliance.entries import Charged
 from compliance.ledger import Ledger
 from protocols.dp.accounting import epsilon

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compliance.files import write_atomically
+
 _PRIVATE = 0o600
 _PRIVATE_DIRECTORY = 0o700
 
@@ -23,25 +25,9 @@ def make_private_directory(path: Path) -> Path:
     return path
 
 
-def store_bytes(path: Path, data: bytes) -> None:
-    """Replace a file atomically and durably; after a crash it holds the old or the new bytes."""
-    waiting = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(waiting, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    waiting.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
 def store_json(path: Path, value: Any) -> None:
     """Replace a JSON file atomically and durably."""
-    store_bytes(
+    write_atomically(
         path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     )
 

@@ -16,9 +16,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from clients.config import ConfigError, check_fields, read_object, typed
 from clients.node.files import make_private_directory
 from clients.node.policy import Policy
+from compliance.configuration import ConfigError, check_fields, read_object, typed
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.link import check_party
 from protocols.phase import verify_run_name

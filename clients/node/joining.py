@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from clients.config import ConfigError, check_fields, read_object, typed
 from clients.keys import certificate_request, create_keys, store_certificate
 from clients.node.files import make_private_directory, store_json
 from clients.node.home import Home, check_identity, load_contract
+from compliance.configuration import ConfigError, check_fields, read_object, typed
 from protocols.link import check_party
 
 if TYPE_CHECKING:

@@ -23,9 +23,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from clients.keys import credentials
 from clients.node.channel import Channel
-from clients.node.files import load_json, make_private_directory, store_bytes, store_json
+from clients.node.files import load_json, make_private_directory, store_json
 from clients.node.home import Home
 from clients.transport import Link
+from compliance.files import write_atomically
 from compliance.ledger import Ledger
 from protocols.dp.events import DpEvent
 from protocols.errors import OutOfTurnError
@@ -59,8 +60,10 @@ class Session:
         """
         check_unused(home, plan)
         directory = make_private_directory(home.run(plan.run))
-        store_bytes(directory / "plan.json", plan.encode())
-        store_bytes(directory / "ephemeral.key", X25519PrivateKey.generate().private_bytes_raw())
+        write_atomically(directory / "plan.json", plan.encode())
+        write_atomically(
+            directory / "ephemeral.key", X25519PrivateKey.generate().private_bytes_raw()
+        )
         return cls(home, directory, plan, home.config().name)
 
     @classmethod
@@ -159,7 +162,7 @@ class Session:
         return {int(path.stem.split("-")[1]): path.read_bytes() for path in found}
 
     def _keep(self, step: int, state: bytes) -> None:
-        store_bytes(self.directory / f"checkpoint-{step}.bin", state)
+        write_atomically(self.directory / f"checkpoint-{step}.bin", state)
         # Everything else goes, later steps of an abandoned attempt included: what is told to
         # the others as held must be what was reached last.
         kept = {f"checkpoint-{step - back}.bin" for back in range(_KEPT_CHECKPOINTS)}

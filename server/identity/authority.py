@@ -29,8 +29,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from compliance.files import write_atomically
 from protocols.errors import InvalidProofError, MalformedMessageError, UnsupportedParameterError
-from server.identity.files import write_atomically
 from server.identity.peer import CONTROL_NAME, check_hub_name, node_uri
 
 DAY_S = 86_400

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from compliance.files import write_atomically
 from protocols.errors import UnsupportedParameterError
 from protocols.phase import MAX_ATTEMPT, MAX_DEADLINE_S, PHASES, verify_run_name
-from server.identity.files import write_atomically
 
 DEFAULT_DEADLINE_S = 600
 

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from clients.keys import certificate_request, create_keys
-from server.config import ConfigError
+from compliance.configuration import ConfigError
 from server.home import HubHome
 
 NOW = 1_800_000_000

@@ -8,10 +8,11 @@ import os
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from clients.node.files import store_array, store_bytes, store_json
+from clients.node.files import store_array, store_json
 from clients.node.home import Home
 from clients.node.session import Session
 from clients.node.table import load_table
+from compliance.files import write_atomically
 from protocols.align.pseudonyms import KeyedHashSource, held_out, pseudonyms, sample
 from protocols.align.rows import RowMap, align_rows
 from protocols.align.runkey import CONTRIBUTION_SIZE, agree_run_key
@@ -100,7 +101,7 @@ def _keep(
     session: Session, run_key: bytes, rows: RowMap, taken: np.ndarray, hidden: np.ndarray
 ) -> None:
     directory = session.directory
-    store_bytes(directory / "run.key", run_key)
+    write_atomically(directory / "run.key", run_key)
     store_array(directory / "rows.npy", rows.rows)
     store_array(directory / "taken.npy", taken)
     store_array(directory / "held_out.npy", hidden)

@@ -9,11 +9,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from clients.node.files import load_array, store_array, store_bytes
+from clients.node.files import load_array, store_array
 from clients.node.home import Home
 from clients.node.session import Session
 from clients.node.spending import open_ledger, reserve
 from clients.node.table import Table, load_table
+from compliance.files import write_atomically
 from protocols.align.rows import RowMap
 from protocols.dp.events import DpEvent
 from protocols.errors import InvalidTableError
@@ -54,7 +55,7 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
         encoded = encoder.encode(table.columns) * np.float32(partner.norm)
         features = np.ascontiguousarray(place.scatter(encoded).T)  # (width, joint rows)
         store_array(session.directory / "features.npy", features)
-        store_bytes(session.directory / "encoder.json", encoder.store())
+        write_atomically(session.directory / "encoder.json", encoder.store())
         width = encoder.width
     reply = {"width": width}
     if session.ours == plan.label_holder:

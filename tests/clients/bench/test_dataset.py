@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.bench.dataset import HELD_OUT, load_dataset, outward, split_rows
-from clients.config import ConfigError
 from clients.node.table import load_table
+from compliance.configuration import ConfigError
 from protocols.errors import InvalidTableError
 
 ROWS = 60

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from clients.config import ConfigError
 from clients.node.deciding import MAX_REASON, account, decide, pending
 from clients.node.files import load_json, store_json
 from clients.node.home import Home
 from clients.node.session import Session
 from clients.node.spending import open_ledger, reserve
+from compliance.configuration import ConfigError
 from protocols.dp.events import Gaussian
 from protocols.errors import MalformedMessageError
 from protocols.phase import Status

@@ -5,8 +5,8 @@ import stat
 
 import pytest
 
-from clients.config import ConfigError
 from clients.node.home import Home
+from compliance.configuration import ConfigError
 from protocols.errors import MalformedMessageError
 
 

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from clients.config import ConfigError
 from clients.keys import KeyStoreError
 from clients.node.home import Home
 from clients.node.joining import keep_welcome, make_node, pin_peer, supernode_of
+from compliance.configuration import ConfigError
 from protocols.errors import MalformedMessageError
 from server.home import HubHome
 

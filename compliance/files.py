@@ -1,4 +1,4 @@
-"""Write secrets so that a crash leaves the old file or the new one, readable by its owner only."""
+"""Replacing files whole: a crash leaves the old one or the new, readable by its owner only."""
 
 from __future__ import annotations
 
