@@ -147,7 +147,7 @@ class Cluster:
             node.stop()
         self.superlink.stop()
 
-    def run(self, plan: RunPlan, *, timeout_s: float = 60) -> dict:
+    def run(self, plan: RunPlan, *, timeout_s: float = 120) -> dict:
         flower_run = self.superlink.begin(plan)
         return self.wait_end(plan, flower_run, timeout_s)
 
@@ -171,7 +171,7 @@ def cluster(tmp_path_factory):
         cluster.stop()
 
 
-def wait_for(condition, timeout_s: float = 30) -> None:
+def wait_for(condition, timeout_s: float = 120) -> None:
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "not in time"
@@ -210,7 +210,7 @@ def test_hostile_bundle_is_refused_by_every_partner(cluster):
     bundle = hostile_bundle(marker)
     control = cluster.superlink.control
     flower_run = control.start_run(bundle, {})
-    wait_for(lambda: control.run_status(flower_run).status == "finished", 60)
+    wait_for(lambda: control.run_status(flower_run).status == "finished", 120)
     replies = json.loads((cluster.root / "hub" / "hostile.json").read_text())
     assert set(replies) == set(NODES)
     for reply in replies.values():
@@ -247,29 +247,29 @@ def test_name_keeps_its_key(cluster):
 
 @pytest.mark.slow
 def test_killed_supernode_ends_the_phase_within_its_deadline(cluster):
-    plan = RunPlan("hang-killed", "check", NODES, phases=("train",), deadlines_s={"train": 15})
+    plan = RunPlan("hang-killed", "check", NODES, phases=("train",), deadlines_s={"train": 40})
     flower_run = cluster.superlink.begin(plan)
     pid_file = cluster.root / "telecom" / "training.pid"
     wait_for(pid_file.exists)
     os.kill(cluster.nodes["telecom"].pid, signal.SIGKILL)
-    state = cluster.wait_end(plan, flower_run, 40)
+    state = cluster.wait_end(plan, flower_run, 120)
     assert state["state"] == "failed"
     (trouble,) = state["trouble"]
     assert (trouble["party"], trouble["phase"], trouble["code"]) == ("telecom", "train", "silent")
     (step,) = state["steps"]
-    assert step["ended"] - step["started"] <= 16
+    assert step["ended"] - step["started"] <= 41
     assert step["nodes"]["police"]["status"] == "done"
     # Nothing of the dead node is left running.
     assert cluster.nodes["telecom"].pid is None
     # Flower gives its own processes five seconds to end before it forces them.
-    wait_for(lambda: not is_alive(int(pid_file.read_text())), 20)
+    wait_for(lambda: not is_alive(int(pid_file.read_text())), 60)
     cluster.nodes["telecom"].stop()
     cluster.nodes["telecom"].start()
 
 
 @pytest.mark.slow
 def test_stopped_run_says_so(cluster):
-    plan = RunPlan("hang-stopped", "check", NODES, phases=("train",), deadlines_s={"train": 30})
+    plan = RunPlan("hang-stopped", "check", NODES, phases=("train",), deadlines_s={"train": 60})
     flower_run = cluster.superlink.begin(plan)
     wait_for(lambda: cluster.superlink.state_of("hang-stopped")["steps"])
     assert cluster.superlink.control.stop_run(flower_run)
