@@ -246,28 +246,6 @@ def test_name_keeps_its_key(cluster):
 
 
 @pytest.mark.slow
-def test_killed_supernode_ends_the_phase_within_its_deadline(cluster):
-    plan = RunPlan("hang-killed", "check", NODES, phases=("train",), deadlines_s={"train": 40})
-    flower_run = cluster.superlink.begin(plan)
-    pid_file = cluster.root / "telecom" / "training.pid"
-    wait_for(pid_file.exists)
-    os.kill(cluster.nodes["telecom"].pid, signal.SIGKILL)
-    state = cluster.wait_end(plan, flower_run, 120)
-    assert state["state"] == "failed"
-    (trouble,) = state["trouble"]
-    assert (trouble["party"], trouble["phase"], trouble["code"]) == ("telecom", "train", "silent")
-    (step,) = state["steps"]
-    assert step["ended"] - step["started"] <= 41
-    assert step["nodes"]["police"]["status"] == "done"
-    # Nothing of the dead node is left running.
-    assert cluster.nodes["telecom"].pid is None
-    # Flower gives its own processes five seconds to end before it forces them.
-    wait_for(lambda: not is_alive(int(pid_file.read_text())), 60)
-    cluster.nodes["telecom"].stop()
-    cluster.nodes["telecom"].start()
-
-
-@pytest.mark.slow
 def test_stopped_run_says_so(cluster):
     plan = RunPlan("hang-stopped", "check", NODES, phases=("train",), deadlines_s={"train": 60})
     flower_run = cluster.superlink.begin(plan)
@@ -412,3 +390,30 @@ def write_certificates(root: Path) -> None:
         (root / name).write_bytes(signed.public_bytes(Encoding.PEM))
     key = hub.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (root / "hub.key").write_bytes(key)
+
+
+@pytest.mark.slow
+def test_killed_supernode_ends_the_phase_within_its_deadline(cluster):
+    plan = RunPlan("hang-killed", "check", NODES, phases=("train",), deadlines_s={"train": 40})
+    flower_run = cluster.superlink.begin(plan)
+    # The last of this module: the others need every node as it was.
+    pid_file = cluster.root / "telecom" / "training.pid"
+    wait_for(pid_file.exists)
+    os.kill(cluster.nodes["telecom"].pid, signal.SIGKILL)
+    try:
+        state = cluster.wait_end(plan, flower_run, 120)
+        assert state["state"] == "failed"
+        (trouble,) = state["trouble"]
+        assert (trouble["party"], trouble["phase"]) == ("telecom", "train")
+        # Whether Flower or our deadline notices first depends on the load of the machine.
+        assert trouble["code"] in {"silent", "message_unavailable", "node_unavailable"}
+        (step,) = state["steps"]
+        assert step["ended"] - step["started"] <= 41
+        assert step["nodes"]["police"]["status"] == "done"
+        # Nothing of the dead node is left running.
+        assert cluster.nodes["telecom"].pid is None
+        # Flower gives its own processes five seconds to end before it forces them.
+        wait_for(lambda: not is_alive(int(pid_file.read_text())), 60)
+    finally:
+        cluster.nodes["telecom"].stop()
+        cluster.nodes["telecom"].start()
