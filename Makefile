@@ -10,7 +10,7 @@ GPU_PACKAGES := $(foreach name,cuda-bindings cuda-pathfinder cuda-toolkit nvidia
 	nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 \
 	nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx triton torch,--no-emit-package $(name))
 
-.PHONY: help demo test test-slow check bench lock clean
+.PHONY: help demo test test-slow test-again check lock clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,6 +30,9 @@ test: $(READY)  ## the default suite
 
 test-slow: $(READY)  ## statistical, fault and whole-system tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+test-again: $(READY)  ## what failed last; both suites share processes with a busy machine
+	$(BIN)/python -m pytest -m "slow or not slow" --last-failed --last-failed-no-failures none
 
 check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
