@@ -8,14 +8,13 @@ import os
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from clients.node.channel import Channel
 from clients.node.files import store_array, store_json
 from clients.node.home import Home
 from clients.node.session import Session
 from clients.node.table import load_table
 from compliance.files import write_atomically
 from protocols.align.errors import AlignmentRefusedError
-from protocols.align.pseudonyms import KeyedHashSource, Pseudonyms, held_out, pseudonyms, sample
+from protocols.align.pseudonyms import KeyedHashSource, held_out, pseudonyms, sample
 from protocols.align.rows import RowMap, align_rows
 from protocols.align.runkey import CONTRIBUTION_SIZE, agree_run_key
 from protocols.align.table import DefectPolicy, read_identifiers
@@ -41,6 +40,7 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
         malformed=DefectPolicy.DROP,
         duplicates=DefectPolicy.DROP,
     )
+    refusal: AlignmentRefusedError | None = None
     with session.channel(request) as channel:
         run_key = channel.run(
             agree_run_key(
@@ -53,7 +53,11 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
         outputs = KeyedHashSource.of_run(run_key).evaluate(column.identifiers)
         names = pseudonyms(run_key, outputs)
         chosen = sample(run_key, names, session.plan.sample_fraction)
-        rows, refusal = _aligned(channel, names[chosen], session.plan)
+        membership = Membership(session.plan.membership)
+        try:
+            rows = channel.run(align_rows(names[chosen], membership=membership))
+        except AlignmentRefusedError as error:
+            refusal = error
     if refusal is not None:
         # Only after the link was left in peace: breaking off would take their refusal from
         # partners that have not read it yet.
@@ -76,16 +80,6 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
             }
         )
     )
-
-
-def _aligned(
-    channel: Channel, names: Pseudonyms, plan: TrainingPlan
-) -> tuple[RowMap, AlignmentRefusedError | None]:
-    try:
-        rows = channel.run(align_rows(names, membership=Membership(plan.membership)))
-    except AlignmentRefusedError as error:
-        return RowMap(np.empty(0, dtype=np.int32), 0), error
-    return rows, None
 
 
 def _verified(plan: TrainingPlan, ours: str, request: PhaseRequest) -> dict[str, str]:
