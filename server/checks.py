@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 
+from compliance.checkup import Check, has_space, python_fits, run_checks
 from compliance.configuration import ConfigError
 from protocols.errors import ProtocolError
 from server.home import HubHome, unix_now
 from server.identity.authority import load_authority
 
-_LEAST_FREE_BYTES = 1 << 30
 _RENEW_BEFORE_S = 14 * 86_400
-_PYTHONS = ((3, 11), (3, 14))
 _OTHERS = 0o077
 LEAST_PARTNERS = 2
 
@@ -26,8 +22,8 @@ LEAST_PARTNERS = 2
 def examine(directory: Path) -> list[dict[str, Any]]:
     """Run every check; one that fails does not stop the others."""
     home = HubHome(directory)
-    checks: list[tuple[str, Callable[[], bool], str]] = [
-        ("Python is 3.11 to 3.13", _python, "install Lianfang with Python 3.11, 3.12 or 3.13"),
+    checks: list[Check] = [
+        ("Python is 3.11 to 3.13", python_fits, "install Lianfang with Python 3.11, 3.12 or 3.13"),
         (
             "hub.json holds together",
             lambda: bool(home.settings()),
@@ -50,7 +46,7 @@ def examine(directory: Path) -> list[dict[str, Any]]:
         ),
         (
             "one gibibyte of disk is free",
-            lambda: _space(directory),
+            lambda: has_space(directory),
             "free some space or move the directory",
         ),
         (
@@ -64,25 +60,7 @@ def examine(directory: Path) -> list[dict[str, Any]]:
             "approve join requests",
         ),
     ]
-    findings = []
-    for name, check, cure in checks:
-        ok, found = _holds(check)
-        findings.append({"check": name, "ok": ok, "found": found, "cure": cure})
-    return findings
-
-
-def _holds(check: Callable[[], bool]) -> tuple[bool, str]:
-    """Tell whether a check holds and, where our own error says why not, what it says."""
-    try:
-        return check(), ""
-    except (ConfigError, ProtocolError) as error:
-        return False, str(error)
-    except (OSError, ValueError):
-        return False, ""
-
-
-def _python() -> bool:
-    return _PYTHONS[0] <= sys.version_info[:2] < _PYTHONS[1]
+    return run_checks(checks, (ConfigError, ProtocolError))
 
 
 def _closed(home: HubHome) -> bool:
@@ -93,10 +71,6 @@ def _closed(home: HubHome) -> bool:
 def _lasts(home: HubHome) -> bool:
     certificate = x509.load_pem_x509_certificate((home.authority / "server.pem").read_bytes())
     return certificate.not_valid_after_utc.timestamp() > unix_now() + _RENEW_BEFORE_S
-
-
-def _space(directory: Path) -> bool:
-    return shutil.disk_usage(directory).free >= _LEAST_FREE_BYTES
 
 
 def _ports(home: HubHome) -> bool:

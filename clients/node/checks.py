@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +12,19 @@ from cryptography import x509
 from clients.keys import KeyStoreError, load_keys
 from clients.node.home import Home
 from clients.node.table import load_table
+from compliance.checkup import Check, has_space, python_fits, run_checks
 from compliance.configuration import ConfigError
 from protocols.errors import ProtocolError
 
-_LEAST_FREE_BYTES = 1 << 30
 _RENEW_BEFORE_S = 14 * 86_400
-_PYTHONS = ((3, 11), (3, 14))
 _CONNECT_S = 3.0
 
 
 def examine(directory: Path) -> list[dict[str, Any]]:
     """Run every check; one that fails does not stop the others."""
     home = Home(directory)
-    checks: list[tuple[str, Callable[[], bool], str]] = [
-        ("Python is 3.11 to 3.13", _python, "install Lianfang with Python 3.11, 3.12 or 3.13"),
+    checks: list[Check] = [
+        ("Python is 3.11 to 3.13", python_fits, "install Lianfang with Python 3.11, 3.12 or 3.13"),
         (
             "node.json holds together",
             lambda: bool(home.config()),
@@ -66,29 +62,11 @@ def examine(directory: Path) -> list[dict[str, Any]]:
         ),
         (
             "one gibibyte of disk is free",
-            lambda: _space(directory),
+            lambda: has_space(directory),
             "free some space or move the directory",
         ),
     ]
-    findings = []
-    for name, check, cure in checks:
-        ok, found = _holds(check)
-        findings.append({"check": name, "ok": ok, "found": found, "cure": cure})
-    return findings
-
-
-def _holds(check: Callable[[], bool]) -> tuple[bool, str]:
-    """Tell whether a check holds and, where our own error says why not, what it says."""
-    try:
-        return check(), ""
-    except (ConfigError, KeyStoreError, ProtocolError) as error:
-        return False, str(error)
-    except (OSError, ValueError):
-        return False, ""
-
-
-def _python() -> bool:
-    return _PYTHONS[0] <= sys.version_info[:2] < _PYTHONS[1]
+    return run_checks(checks, (ConfigError, KeyStoreError, ProtocolError))
 
 
 def _lasts(home: Home) -> bool:
@@ -107,7 +85,3 @@ def _reaches(address: str) -> bool:
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), _CONNECT_S):
         return True
-
-
-def _space(directory: Path) -> bool:
-    return shutil.disk_usage(directory).free >= _LEAST_FREE_BYTES
