@@ -76,7 +76,7 @@ def _lasts(home: HubHome) -> bool:
 def _ports(home: HubHome) -> bool:
     settings = home.settings()
     served = (home.root / "flower" / "gate.json").exists()
-    for port in (settings.link_port, settings.fleet_port):
+    for port in (settings.link_port, settings.fleet_port, settings.api_port):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -54,13 +54,21 @@ def init(
     fleet_port: Annotated[
         int, typer.Option(help="Port for SuperNodes; 0 takes a free one.")
     ] = 9444,
+    api_port: Annotated[
+        int, typer.Option(help="Port of the HTTPS API; 0 takes a free one.")
+    ] = 9445,
     output: Formatted = Format.TEXT,
 ) -> None:
     """Make a hub: its authority, its certificates, its settings."""
     from server.home import HubHome, unix_now
 
     settings = HubHome(directory).create(
-        name=name, host=host, link_port=link_port, fleet_port=fleet_port, now=unix_now()
+        name=name,
+        host=host,
+        link_port=link_port,
+        fleet_port=fleet_port,
+        api_port=api_port,
+        now=unix_now(),
     )
     say(
         output,
@@ -69,6 +77,7 @@ def init(
             "host": host,
             "link_port": settings.link_port,
             "fleet_port": settings.fleet_port,
+            "api_port": settings.api_port,
         },
         f"Made the hub {settings.name} in {directory}.",
         f"lianfang-hub approve {directory} REQUEST.json",

@@ -1,6 +1,7 @@
 """The hub's directory: its name and addresses, its authority, its partners, its runs.
 
 hub.json              name, host, ports
+identity.key          Ed25519: signs epoch manifests, table listings and receipts for years
 authority/            ca.crt, ca.key, server.pem, server.key, hub.pem, hub.key
 partners/<name>.json  what a partner handed in to join: keys and feature contract
 runs/<run>/           plan.json, proposed.json, training.json, state.json, record.json
@@ -14,12 +15,20 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 
 from compliance.configuration import ConfigError, read_object
 from compliance.files import write_atomically
@@ -48,6 +57,7 @@ class Settings:
     host: str
     link_port: int
     fleet_port: int
+    api_port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +78,28 @@ class HubHome:
             ConfigError: there is none, or it does not hold together.
         """
         value = read_object(self.root / "hub.json", cure="run `lianfang-hub init` first")
-        kinds = {"name": str, "host": str, "link_port": int, "fleet_port": int}
+        kinds = {"name": str, "host": str, "link_port": int, "fleet_port": int, "api_port": int}
         if {name: type(item) for name, item in value.items()} != kinds:
             raise ConfigError(
-                "hub.json: needs name and host as text, link_port and fleet_port as whole numbers"
+                "hub.json: needs name and host as text, and link_port, fleet_port and api_port "
+                "as whole numbers; correct it"
             )
         return Settings(**value)
 
     def create(
-        self, *, name: str, host: str, link_port: int, fleet_port: int, now: int
+        self,
+        *,
+        name: str,
+        host: str,
+        link_port: int,
+        fleet_port: int,
+        api_port: int,
+        now: int,
     ) -> Settings:
         """Make a new hub; an existing one is never replaced.
 
         Args:
-            link_port, fleet_port: 0 takes a free one.
+            link_port, fleet_port, api_port: 0 takes a free one.
 
         Raises:
             ConfigError: the directory holds a hub already.
@@ -92,13 +110,33 @@ class HubHome:
             check_hub_name(name)
         except ValueError as error:
             raise ConfigError(f"name: {error}; choose another") from error
-        settings = Settings(name, host, *_ports(host, link_port, fleet_port))
+        settings = Settings(name, host, *_ports(host, link_port, fleet_port, api_port))
         self.authority.mkdir(mode=0o700, parents=True, exist_ok=True)
         authority = create_authority(self.authority, name, now)
         issue_server(authority, self.authority, sorted({host, "127.0.0.1", "localhost"}), now)
         issue_control(authority, self.authority, now)
+        private = Ed25519PrivateKey.generate().private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+        write_atomically(self.root / "identity.key", private)
         write_atomically(self.root / "hub.json", json.dumps(asdict(settings), indent=1).encode())
         return settings
+
+    def identity_key(self) -> Ed25519PrivateKey:
+        """Read the key that signs in the hub's name.
+
+        Raises:
+            ConfigError: it is missing or damaged.
+        """
+        try:
+            key = load_pem_private_key((self.root / "identity.key").read_bytes(), password=None)
+        except (OSError, ValueError, UnsupportedAlgorithm) as error:
+            raise ConfigError(
+                "identity.key: cannot be read; restore it from a backup of the hub"
+            ) from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ConfigError("identity.key: not an Ed25519 key; restore it from a backup")
+        return key
 
     def approve(self, request: dict[str, Any], now: int) -> dict[str, Any]:
         """Take a partner in and return its welcome: certificate, authority, addresses.
@@ -127,6 +165,8 @@ class HubHome:
             "hub": settings.name,
             "link": f"{settings.host}:{settings.link_port}",
             "flower": f"{settings.host}:{settings.fleet_port}",
+            "api": f"{settings.host}:{settings.api_port}",
+            "identity": self.identity_key().public_key().public_bytes_raw().hex(),
             "certificate": certificate.decode(),
             "authority": (self.authority / "ca.crt").read_text(),
         }
@@ -172,21 +212,22 @@ def _check_request(request: dict[str, Any]) -> None:
         raise ConfigError("join request: flower_public is not a public key (PEM)") from error
 
 
-def _ports(host: str, *wanted: int) -> tuple[int, int]:
-    """Return the link's and the fleet's port; 0 is replaced by a free one."""
+def _ports(host: str, *wanted: int) -> tuple[int, int, int]:
+    """Return the ports of link, fleet and API; 0 is replaced by a free one."""
     if not all(0 <= port <= _MAX_PORT for port in wanted):
         raise ConfigError(f"ports: must be 0 to {_MAX_PORT}; correct them")
-    # Held together, so that the system does not give the same one twice.
-    with socket.socket() as first, socket.socket() as second:
+    with ExitStack() as probes:
         found = []
-        for probe, port in zip((first, second), wanted, strict=True):
+        for port in wanted:
+            # Held together, so that the system does not give the same one twice.
+            probe = probes.enter_context(socket.socket())
             if port == 0:
                 probe.bind((host, 0))
             found.append(port or probe.getsockname()[1])
-    link, fleet = found
-    if link == fleet:
-        raise ConfigError("ports: link and fleet need two different ones; correct them")
-    return link, fleet
+    if len(set(found)) != len(found):
+        raise ConfigError("ports: link, fleet and API need different ones; correct them")
+    link, fleet, api = found
+    return link, fleet, api
 
 
 def unix_now() -> int:

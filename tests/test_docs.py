@@ -252,7 +252,11 @@ def sample_plan():
 
 def test_ledger_can_be_read_as_the_page_says(tmp_path, monkeypatch, capsys):
     node = make_private_directory(tmp_path / "node")
-    fields = {"name": "telecom", "hub": {"link": "", "flower": ""}, "table": "t.csv"}
+    fields = {
+        "name": "telecom",
+        "hub": {"link": "", "flower": "", "api": "", "identity": ""},
+        "table": "t.csv",
+    }
     peers = {"contract": "c.json", "peers": {"insurer": "a" * 64}, "held_out_column": None}
     store_json(node / "node.json", fields | peers)
     store_json(node / "policy.json", DEFAULT_POLICY)

@@ -33,7 +33,8 @@ class Town:
 def make_hub(root: Path) -> Town:
     """Make a hub on free ports of the loopback."""
     hub = root / "hub"
-    run_command("lianfang-hub", "init", str(hub), "--link-port", "0", "--fleet-port", "0")
+    free = ("--link-port", "0", "--fleet-port", "0", "--api-port", "0")
+    run_command("lianfang-hub", "init", str(hub), *free)
     return Town(hub)
 
 

@@ -61,6 +61,11 @@ def examine(directory: Path) -> list[dict[str, Any]]:
             "check that the hub is being served",
         ),
         (
+            "the hub's API answers",
+            lambda: _reaches(home.config().api),
+            "check the address in node.json and that the hub is being served",
+        ),
+        (
             "one gibibyte of disk is free",
             lambda: has_space(directory),
             "free some space or move the directory",

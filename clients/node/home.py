@@ -34,13 +34,16 @@ class Config:
     """The contents of node.json.
 
     Attributes:
-        link: host:port of the hub's link; flower: host:port of its SuperLink.
+        link: host:port of the hub's link; flower: of its SuperLink; api: of its HTTPS API.
+        hub_identity: the hub's Ed25519 key, hexadecimal; empty until the node has joined.
         peers: pinned Ed25519 identity keys of the other partners, hexadecimal, by name.
     """
 
     name: str
     link: str
     flower: str
+    api: str
+    hub_identity: str
     table: Path
     contract: Path
     peers: dict[str, str]
@@ -87,7 +90,7 @@ class Home:
         value = read_object(self.root / where, cure=_FIRST)
         check_fields(value, _FIELDS, where)
         hub = typed(value, "hub", dict, where)
-        check_fields(hub, {"link", "flower"}, "node.json: hub")
+        check_fields(hub, {"link", "flower", "api", "identity"}, "node.json: hub")
         held_out = value["held_out_column"]
         if held_out is not None and not isinstance(held_out, str):
             raise ConfigError("node.json: held_out_column must be a column's name or null")
@@ -95,6 +98,8 @@ class Home:
             name=typed(value, "name", str, where),
             link=typed(hub, "link", str, "node.json: hub"),
             flower=typed(hub, "flower", str, "node.json: hub"),
+            api=typed(hub, "api", str, "node.json: hub"),
+            hub_identity=typed(hub, "identity", str, "node.json: hub"),
             table=self.root / typed(value, "table", str, where),
             contract=self.root / typed(value, "contract", str, where),
             peers=_peers(typed(value, "peers", dict, where)),

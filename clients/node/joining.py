@@ -16,7 +16,8 @@ from protocols.link import check_party
 if TYPE_CHECKING:
     from clients.node.supernode import SuperNode
 
-_WELCOME_FIELDS = {"hub", "link", "flower", "certificate", "authority"}
+_ADDRESSES = ("link", "flower", "api")
+_WELCOME_FIELDS = {"hub", *_ADDRESSES, "identity", "certificate", "authority"}
 
 # A cautious beginning: one run's worth of budget, and nothing that the agreement does not name.
 DEFAULT_POLICY: dict[str, Any] = {
@@ -27,6 +28,7 @@ DEFAULT_POLICY: dict[str, Any] = {
     "max_steps": 500,
     "min_rows": 100,
     "membership": ["hidden"],
+    "pseudonyms": ["oblivious", "keyed"],
     "columns": "all",
     "hub_computes": True,
     "decide": "policy",
@@ -53,7 +55,7 @@ def make_node(
         directory / "node.json",
         {
             "name": name,
-            "hub": {"link": "", "flower": ""},
+            "hub": {"link": "", "flower": "", "api": "", "identity": ""},
             "table": str(table.resolve()),
             "contract": str(contract.resolve()),
             "peers": {},
@@ -84,10 +86,12 @@ def keep_welcome(directory: Path, welcome: dict[str, Any]) -> str:
     """
     check_fields(welcome, _WELCOME_FIELDS, "welcome")
     texts = {name: typed(welcome, name, str, "welcome") for name in _WELCOME_FIELDS}
+    check_identity(texts["identity"], "welcome: identity")
     home = Home(directory)
     home.config()  # a directory that is no node's must not become one halfway
     store_certificate(home.keys, texts["certificate"].encode(), texts["authority"].encode())
-    _change(directory, {"hub": {"link": texts["link"], "flower": texts["flower"]}})
+    hub = {name: texts[name] for name in (*_ADDRESSES, "identity")}
+    _change(directory, {"hub": hub})
     return texts["hub"]
 
 

@@ -18,9 +18,10 @@ from protocols.vertical.plan import HUB, TrainingPlan
 
 _FIELDS = {
     "purposes", "max_epsilon", "max_delta", "max_steps", "min_rows", "membership",
-    "columns", "hub_computes", "decide", "cap_epsilon",
+    "columns", "hub_computes", "decide", "cap_epsilon", "pseudonyms",
 }  # fmt: skip
 _MEMBERSHIP = {"hidden", "shared"}
+_PSEUDONYMS = {"oblivious", "keyed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Policy:
     Attributes:
         purposes: IRIs of allowed purposes.
         max_epsilon, max_delta: of one run; cap_epsilon: of all runs together, by the ledger.
+        pseudonyms: where they may come from: `oblivious`, the function whose key nobody
+            holds, or `keyed`, a hash under a key of the partners, which is weaker.
         columns: the columns that may be used, or None for all of the contract.
         hub_computes: whether the hub may stand in as a compute party.
         decide: `policy` or `hand`.
@@ -42,6 +45,7 @@ class Policy:
     max_steps: int
     min_rows: int
     membership: tuple[str, ...]
+    pseudonyms: tuple[str, ...]
     columns: frozenset[str] | None
     hub_computes: bool
     decide: str
@@ -66,6 +70,9 @@ class Policy:
         membership = _texts(value, "membership")
         if not set(membership) <= _MEMBERSHIP:
             raise UnsupportedParameterError("membership: may list hidden and shared; correct it")
+        pseudonyms = _texts(value, "pseudonyms")
+        if not set(pseudonyms) <= _PSEUDONYMS:
+            raise UnsupportedParameterError("pseudonyms: may list oblivious and keyed; correct it")
         everything = value["columns"] == "all"
         return cls(
             purposes=_texts(value, "purposes"),
@@ -75,6 +82,7 @@ class Policy:
             max_steps=_whole(value, "max_steps"),
             min_rows=_whole(value, "min_rows"),
             membership=membership,
+            pseudonyms=pseudonyms,
             columns=None if everything else frozenset(_texts(value, "columns")),
             hub_computes=value["hub_computes"],
             decide=value["decide"],
@@ -123,6 +131,9 @@ class Policy:
             )
         if plan.membership not in self.membership:
             return "membership", f"membership {plan.membership} is not allowed here"
+        source = "oblivious" if plan.epoch else "keyed"
+        if source not in self.pseudonyms:
+            return "pseudonyms", f"{source} pseudonyms are not allowed here"
         if HUB in plan.compute and not self.hub_computes:
             return "hub_computes", "this partner does not let the hub compute"
         return None

@@ -28,6 +28,7 @@ MAX_DELTA = 1e-3
 MAX_STEPS = 10_000
 MAX_RESOLUTION_BITS = 20
 MAX_DEADLINE_S = 86_400
+MAX_EPOCH = 2**53 - 1  # what every JSON reader holds exactly
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _RUN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -57,6 +58,8 @@ class TrainingPlan:
     Attributes:
         purpose: IRI of the purpose in the agreement.
         epsilon, delta: the whole run, under zero-out-one-person neighbours.
+        epoch: whose oblivious function gives the pseudonyms; 0 where a hash under a key
+            of the partners does, which a partner and the hub together could test.
         membership: `hidden` (nobody learns who is shared) or `shared`.
         sample_fraction, held_out_fraction: of people, by pseudonym hash.
         on_refusal: `end` the run or `continue` without that partner's columns.
@@ -71,6 +74,7 @@ class TrainingPlan:
     partners: tuple[Partner, ...]
     label_holder: str
     compute: tuple[str, ...]
+    epoch: int
     membership: str
     sample_fraction: float
     held_out_fraction: float
@@ -233,6 +237,10 @@ def _check_numbers(plan: TrainingPlan) -> None:
     if not (plan.min_rows > 0 and 0 < plan.deadline_s <= MAX_DEADLINE_S):
         raise UnsupportedParameterError(
             "min_rows, deadline_s: must be at least 1, and at most a day; correct the plan"
+        )
+    if not 0 <= plan.epoch <= MAX_EPOCH:
+        raise UnsupportedParameterError(
+            "epoch: must be 0 or the number of an epoch; correct the plan"
         )
     if not 0 <= plan.resolution_bits <= MAX_RESOLUTION_BITS:
         raise UnsupportedParameterError("resolution_bits: must be 0 to 20; correct the plan")

@@ -1,7 +1,8 @@
 """The relay on the network: gRPC, mutually authenticated, bytes in and bytes out.
 
-`Attach` is one stream per node, run and phase; `Control` is for the hub's own certificate
-alone. The name of a caller is read from its certificate and from nowhere else.
+`Attach` is one stream per node, run and phase; `Stand` is one per node, over which the hub
+asks it; `Control` is for the hub's own certificate alone. The name of a caller is read from
+its certificate and from nowhere else.
 
 Each stream has two threads, one that reads from the node and one that writes to it.
 Measured on two cores, grpc.aio was no faster, and threads let programs of the hub and
@@ -33,6 +34,8 @@ from protocols.link import (
 from server.identity.peer import CONTROL_NAME, parse_peer
 from server.link.attachment import Attachment
 from server.link.relay import Relay
+from server.standing.registry import Standing
+from server.standing.stream import Stream
 
 ControlHandler = Callable[[dict[str, Any]], dict[str, Any]]
 # A lost connection is noticed on both ends within 20 s: a ping every 8, 12 for the answer.
@@ -60,12 +63,20 @@ class Service:
             in a thread of the server, and `stop` waits for it. It may refuse by raising
             a `ProtocolError` or a `TransportError`, whose text the caller is given.
         max_streams: streams at a time; further ones are refused and may be tried again.
+        standing: where nodes stand by to be asked; without it nobody is let in for that.
     """
 
     def __init__(
-        self, relay: Relay, *, hub: str, on_control: ControlHandler, max_streams: int = 256
+        self,
+        relay: Relay,
+        *,
+        hub: str,
+        on_control: ControlHandler,
+        max_streams: int = 256,
+        standing: Standing | None = None,
     ) -> None:
         self._relay = relay
+        self._standing = standing
         self._hub = hub
         self._on_control = on_control
         self._threads = ThreadPoolExecutor(max_streams, thread_name_prefix="link")
@@ -76,6 +87,8 @@ class Service:
             "Attach": grpc.stream_stream_rpc_method_handler(self._attach),
             "Control": grpc.unary_unary_rpc_method_handler(self._control),
         }
+        if standing is not None:
+            handlers["Stand"] = grpc.stream_stream_rpc_method_handler(self._stand)
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, handlers),)
         )
@@ -101,6 +114,8 @@ class Service:
     def stop(self, reason: str = "the hub stops", grace_s: float = 5.0) -> None:
         """Tell every node why, then end the streams; returns when all have ended."""
         self._relay.close(reason)
+        if self._standing is not None:
+            self._standing.close(reason)
         self._server.stop(grace_s).wait()
         self._threads.shutdown()
 
@@ -121,6 +136,36 @@ class Service:
             yield frame
         if problems:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, problems[0])
+
+    def _stand(self, frames: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        standing, stream = self._admit_standing(context)
+        problems: list[str] = []
+        broken = partial(standing.leave, stream, "its connection was lost")
+        if not context.add_callback(broken):
+            broken()
+        reader = threading.Thread(
+            target=_read_standing,
+            args=(frames, standing, stream, problems),
+            name="stand-read",
+            daemon=True,
+        )
+        reader.start()
+        while (frame := stream.next_frame()) is not None:
+            yield frame
+        if problems:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, problems[0])
+
+    def _admit_standing(self, context: Any) -> tuple[Standing, Stream]:
+        try:
+            name = self._caller(context)
+            if name == CONTROL_NAME or self._standing is None:
+                context.abort(_DENIED, "standing links are for partners")
+            return self._standing, self._standing.join(name)
+        except TransportError as error:
+            context.abort(grpc.StatusCode.ABORTED, str(error))
+        except ProtocolError as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        raise AssertionError("abort raises")
 
     def _admit(self, context: Any) -> Attachment:
         try:
@@ -212,6 +257,21 @@ def _read(frames: Iterator[bytes], attachment: Attachment, problems: list[str]) 
         # Over for this party, or cut off: the other thread and the callback see to it.
         return
     attachment.break_off("it ended its stream without leaving")
+
+
+def _read_standing(
+    frames: Iterator[bytes], standing: Standing, stream: Stream, problems: list[str]
+) -> None:
+    try:
+        for frame in frames:
+            stream.accept(frame)
+    except MalformedMessageError as error:
+        problems.append(str(error))
+        standing.leave(stream, "it sent a malformed frame")
+    except grpc.RpcError:
+        # Cut off: the callback of the call says so.
+        return
+    standing.leave(stream, "it ended its stream")
 
 
 def _hello(context: Any) -> Envelope:

@@ -44,6 +44,7 @@ class Choices:
     """What the operator chooses; everything else follows from defaults and contracts.
 
     Attributes:
+        epoch: whose oblivious function gives the pseudonyms; 0 for the partners' keyed hash.
         columns: by partner, patterns of the columns that take part; absent means all.
         expected_rows: a public estimate of the labelled rows; 0 where nobody can tell.
         neural: by partner, the share of epsilon that its neural expert may cost; absent
@@ -56,6 +57,7 @@ class Choices:
     delta: float
     label_holder: str
     columns: Mapping[str, Sequence[str]]
+    epoch: int = 0
     membership: str = "hidden"
     sample_fraction: float = 1.0
     held_out_fraction: float = 0.2
@@ -109,6 +111,7 @@ def propose(choices: Choices, partners: Mapping[str, Mapping[str, Any]]) -> Trai
         partners=built,
         label_holder=choices.label_holder,
         compute=compute_parties(choices.label_holder, taking),
+        epoch=choices.epoch,
         membership=choices.membership,
         sample_fraction=choices.sample_fraction,
         held_out_fraction=choices.held_out_fraction,

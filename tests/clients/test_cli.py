@@ -70,7 +70,7 @@ def test_json_output_of_the_hub_is_one_object(tmp_path):
     done = subprocess.run(
         [
             sys.executable, "-m", "server.cli", "init", str(tmp_path / "hub"),
-            "--link-port", "0", "--fleet-port", "0", "--format", "json",
+            "--link-port", "0", "--fleet-port", "0", "--api-port", "0", "--format", "json",
         ],
         capture_output=True, text=True, check=True,
     )  # fmt: skip

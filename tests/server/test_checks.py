@@ -12,7 +12,9 @@ from server.home import HubHome
 @pytest.fixture
 def hub(tmp_path):
     home = HubHome(tmp_path / "hub")
-    home.create(name="hub", host="127.0.0.1", link_port=0, fleet_port=0, now=int(time.time()))
+    home.create(
+        name="hub", host="127.0.0.1", link_port=0, fleet_port=0, api_port=0, now=int(time.time())
+    )
     return home
 
 
@@ -33,7 +35,7 @@ def test_key_that_others_may_read_is_found(hub):
 def test_old_certificate_is_found(tmp_path):
     home = HubHome(tmp_path / "hub")
     year_ago = int(time.time()) - 390 * 86_400
-    home.create(name="hub", host="127.0.0.1", link_port=0, fleet_port=0, now=year_ago)
+    home.create(name="hub", host="127.0.0.1", link_port=0, fleet_port=0, api_port=0, now=year_ago)
     assert not found(home)["the server certificate lasts two weeks"]["ok"]
 
 

@@ -20,7 +20,9 @@ CONTRACT = {
 @pytest.fixture
 def hub(tmp_path):
     home = HubHome(tmp_path / "hub")
-    home.create(name="hub.test", host="127.0.0.1", link_port=4001, fleet_port=4002, now=NOW)
+    home.create(
+        name="hub.test", host="127.0.0.1", link_port=4001, fleet_port=4002, api_port=4003, now=NOW
+    )
     return home
 
 
@@ -98,7 +100,10 @@ def test_wrong_request_is_named_and_nothing_is_signed(hub, tmp_path, case):
         ("{", "not valid JSON"),
         ("[]", "must hold one object"),
         ('{"name": "a"}', "needs name and host"),
-        ('{"name": "a", "host": "b", "link_port": "1", "fleet_port": 2}', "needs name and host"),
+        (
+            '{"name": "a", "host": "b", "link_port": "1", "fleet_port": 2, "api_port": 3}',
+            "needs name and host",
+        ),
     ],
 )
 def test_damaged_settings_are_named(hub, text, says):
@@ -113,11 +118,12 @@ def test_damaged_settings_are_named(hub, text, says):
         ({"name": "Hub!"}, "name: hub name must be"),
         ({"link_port": 70_000}, "ports: must be 0 to 65535"),
         ({"link_port": -1}, "ports: must be 0 to 65535"),
-        ({"link_port": 5, "fleet_port": 5}, "two different ones"),
+        ({"link_port": 5, "fleet_port": 5}, "need different ones"),
     ],
 )
 def test_wrong_choice_makes_no_hub(tmp_path, changes, says):
     chosen = {"name": "hub", "host": "127.0.0.1", "link_port": 0, "fleet_port": 0} | changes
+    chosen = {"api_port": 0} | chosen
     home = HubHome(tmp_path / "hub")
     with pytest.raises(ConfigError, match=says):
         home.create(**chosen, now=NOW)
@@ -127,13 +133,13 @@ def test_wrong_choice_makes_no_hub(tmp_path, changes, says):
 def test_hub_is_never_replaced(hub):
     before = files(hub)
     with pytest.raises(ConfigError, match="exists already"):
-        hub.create(name="other", host="127.0.0.1", link_port=0, fleet_port=0, now=NOW)
+        hub.create(name="other", host="127.0.0.1", link_port=0, fleet_port=0, api_port=0, now=NOW)
     assert files(hub) == before
 
 
 def test_free_ports_differ(tmp_path):
     made = HubHome(tmp_path).create(
-        name="hub", host="127.0.0.1", link_port=0, fleet_port=0, now=NOW
+        name="hub", host="127.0.0.1", link_port=0, fleet_port=0, api_port=0, now=NOW
     )
-    assert made.link_port != made.fleet_port
+    assert len({made.link_port, made.fleet_port, made.api_port}) == 3
     assert json.loads((tmp_path / "hub.json").read_text())["link_port"] == made.link_port

@@ -261,16 +261,15 @@ def copied(template: Place, root: Path) -> Place:
     shutil.copytree(template.root, root)
     made = Place(root)
     settings = json.loads((made.hub / "hub.json").read_text())
-    ports = {settings["link_port"]: free_port(), settings["fleet_port"]: free_port()}
-    settings |= {name: ports[settings[name]] for name in ("link_port", "fleet_port")}
+    settings |= {name: free_port() for name in ("link_port", "fleet_port", "api_port")}
     (made.hub / "hub.json").write_text(json.dumps(settings))
     for name in PARTNERS:
         path = made.node(name) / "node.json"
         text = path.read_text().replace(f'"{template.root}/', f'"{root}/')
         config = json.loads(text)
-        config["hub"] = {
-            "link": f"127.0.0.1:{settings['link_port']}",
-            "flower": f"127.0.0.1:{settings['fleet_port']}",
+        config["hub"] |= {
+            name: f"127.0.0.1:{settings[port]}"
+            for name, port in (("link", "link_port"), ("flower", "fleet_port"), ("api", "api_port"))
         }
         path.write_text(json.dumps(config))
     return made

@@ -19,6 +19,7 @@ def test_node_that_has_not_joined_fails_where_a_hub_is_needed(town):
         "the certificate lasts two weeks",
         "the hub's link answers",
         "the hub's Flower door answers",
+        "the hub's API answers",
     }
 
 

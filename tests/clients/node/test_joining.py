@@ -19,7 +19,12 @@ KEY = "ab" * 32
 def hub(tmp_path):
     home = HubHome(tmp_path / "hub")
     home.create(
-        name="hub.test", host="127.0.0.1", link_port=4001, fleet_port=4002, now=int(time.time())
+        name="hub.test",
+        host="127.0.0.1",
+        link_port=4001,
+        fleet_port=4002,
+        api_port=4003,
+        now=int(time.time()),
     )
     return home
 

@@ -61,6 +61,7 @@ def plan(*, insurer: dict | None = None, telecom: dict | None = None) -> Trainin
         ),
         label_holder="insurer",
         compute=("insurer", "telecom", "hub"),
+        epoch=0,
         membership="hidden",
         sample_fraction=1.0,
         held_out_fraction=0.3,

@@ -55,6 +55,7 @@ def plan(**telecom) -> TrainingPlan:
         ),
         label_holder="insurer",
         compute=("insurer", "telecom", "hub"),
+        epoch=0,
         membership="hidden",
         sample_fraction=1.0,
         held_out_fraction=0.3,

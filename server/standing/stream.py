@@ -1,0 +1,131 @@
+"""One node's standing stream: what waits to be sent, and who waits for which answer.
+
+Concurrency: any thread may ask; one thread sends what `next_frame` gives, one accepts what
+arrives. One lock, held for dictionary work only. Once a stream has ended it stays ended, and
+every ask of it, waiting or new, fails with the reason of the end: whether the node has done
+what it was asked is then unknown, so that an ask must be safe to repeat.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from time import monotonic
+
+from protocols.errors import MalformedMessageError
+from protocols.link import TransportError
+from protocols.standing import Answer, Ask, Greeting, Refusal, decode_frame
+
+MAX_WAITING = 256
+
+
+class HolderRefusedError(Exception):
+    """A holder was reached and says no.
+
+    Args:
+        holder: who refuses.
+        code: stable name of the reason, as the holder gives it, such as `quota_exhausted`.
+        text: the holder's own sentence.
+    """
+
+    def __init__(self, holder: str, code: str, text: str) -> None:
+        super().__init__(f"{holder} refuses: {text} ({code})")
+        self.holder = holder
+        self.code = code
+        self.text = text
+
+
+@dataclass(slots=True)
+class _Waiting:
+    reply: Answer | Refusal | None = None
+
+
+class Stream:
+    """A node's open stream, from its greeting to its end."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self._departed = threading.Condition(self._lock)
+        self._outgoing: deque[bytes] = deque([Greeting(name).encode()])
+        self._waiting: dict[int, _Waiting] = {}
+        self._next = 0
+        self._ended: str | None = None
+
+    def ask(self, kind: str, body: bytes, timeout_s: float) -> bytes:
+        """Ask and wait for the answer.
+
+        Raises:
+            HolderRefusedError: the node says no, and why.
+            TransportError: no answer in time, the stream has ended, or too much waits.
+        """
+        ends_at = monotonic() + timeout_s
+        with self._lock:
+            number, waiting = self._enqueue(kind, body)
+            try:
+                while waiting.reply is None:
+                    self._check_open()
+                    left_s = ends_at - monotonic()
+                    if left_s <= 0:
+                        raise self._failure(f"no answer within {timeout_s:g} s")
+                    self._arrived.wait(left_s)
+            finally:
+                del self._waiting[number]
+        if isinstance(waiting.reply, Refusal):
+            raise HolderRefusedError(self.name, waiting.reply.code, waiting.reply.text)
+        return waiting.reply.body
+
+    def accept(self, data: bytes) -> None:
+        """File one frame of the node; a late answer, that nobody waits for, is dropped.
+
+        Raises:
+            MalformedMessageError: not a frame that a node may send.
+        """
+        frame = decode_frame(data)
+        if not isinstance(frame, Answer | Refusal):
+            raise MalformedMessageError("standing frame: not for a node to send")
+        with self._lock:
+            if frame.number >= self._next:
+                raise MalformedMessageError("standing frame: answers what was never asked")
+            waiting = self._waiting.get(frame.number)
+            if waiting is not None and waiting.reply is None:
+                waiting.reply = frame
+                self._arrived.notify_all()
+
+    def next_frame(self) -> bytes | None:
+        """Wait for the next frame to send; None once the stream has ended."""
+        with self._lock:
+            self._departed.wait_for(lambda: self._outgoing or self._ended is not None)
+            if self._ended is not None:
+                return None
+            return self._outgoing.popleft()
+
+    def end(self, reason: str) -> None:
+        """End the stream and fail what waits; the first reason stands."""
+        with self._lock:
+            if self._ended is None:
+                self._ended = reason
+                self._outgoing.clear()
+            self._arrived.notify_all()
+            self._departed.notify_all()
+
+    def _enqueue(self, kind: str, body: bytes) -> tuple[int, _Waiting]:
+        self._check_open()
+        if len(self._waiting) >= MAX_WAITING:
+            raise self._failure(f"{MAX_WAITING} questions wait already")
+        number = self._next
+        frame = Ask(number, kind, body).encode()
+        self._next += 1
+        waiting = self._waiting[number] = _Waiting()
+        self._outgoing.append(frame)
+        self._departed.notify()
+        return number, waiting
+
+    def _check_open(self) -> None:
+        if self._ended is not None:
+            raise self._failure(self._ended)
+
+    def _failure(self, reason: str) -> TransportError:
+        return TransportError(f"{self.name}: {reason}", retryable=True, party=self.name)
