@@ -53,6 +53,13 @@ def count_of(data: bytes, size: int, subject: str) -> int:
     return len(data) // size
 
 
+def refused_item(subject: str, index: int) -> MalformedMessageError:
+    """Return the error for item `index` of a batch; every backend says it in these words."""
+    return MalformedMessageError(
+        f"{subject}: item {index} is not canonical, or is the identity or zero"
+    )
+
+
 def split_elements(elements: bytes) -> list[bytes]:
     """Cut a batch into its elements."""
     return [elements[i : i + ELEMENT_SIZE] for i in range(0, len(elements), ELEMENT_SIZE)]

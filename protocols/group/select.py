@@ -1,8 +1,9 @@
 """Choose the backend at start-up: the first that loads and passes its self-test.
 
-Order is preference. A faster backend stands before libsodium and is used only where it
-agrees with the known answers on this very processor; libsodium is the reference and the
-last resort, so its failure is the caller's failure.
+Order is preference. The vector backend stands before libsodium: it needs a compiler that
+is installed, and tests its kernel on this very processor before the first large batch;
+until then, and for good where that fails, it is libsodium under another class. libsodium
+is the reference and the last resort, so its failure is the caller's failure.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from protocols.errors import UnsupportedParameterError
 from protocols.group.interface import Group
 from protocols.group.selftest import verify_backend
 from protocols.group.sodium import load_sodium
+from protocols.group.vector import load_vector
 
 Loader = Callable[[int], Group]
 
-BACKENDS: tuple[Loader, ...] = (load_sodium,)
+BACKENDS: tuple[Loader, ...] = (load_vector, load_sodium)
 DEFAULT_WORKERS = 2
 
 
@@ -50,4 +52,6 @@ def choose_backend(loaders: Sequence[Loader], workers: int) -> Group:
             reasons.append(str(error))
         else:
             return group
-    raise UnsupportedParameterError(f"group: no usable backend: {'; '.join(reasons)}")
+    raise UnsupportedParameterError(
+        f"group: no usable backend: {'; '.join(dict.fromkeys(reasons))}"
+    )

@@ -8,6 +8,7 @@ Specification: RFC 9496, appendix A; the scalar identities follow from section 4
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from hashlib import sha512
 
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
@@ -35,6 +36,13 @@ _REFUSED = {
 _TEXT = b"Ristretto is traditionally a short shot of espresso coffee"
 _MAPPED = "3066f82a1a747d45120d1740f14358531a8f04bbffe6a819f86dfe50f44a0a46"
 
+# Scalars that reach the ends of digits, carries and the order; not a multiple of eight.
+_DIFFICULT = (
+    *(1, 2, 7, 8, 9, 15, 16, 2**64 - 1, 2**64, 2**128 - 1, 2**251, 2**252),
+    *(ORDER - 1, ORDER - 2, ORDER - 8, (ORDER + 1) // 2),
+    *(int(digit * 63, 16) for digit in "12789abcdef"),
+)
+
 
 def verify_backend(group: Group) -> None:
     """Return only if the backend gives every known answer.
@@ -46,6 +54,37 @@ def verify_backend(group: Group) -> None:
     _verify_refusals(group)
     _verify_scalars(group)
     _require(group, "map_to_group", group.map_to_group(sha512(_TEXT).digest()).hex() == _MAPPED)
+
+
+def verify_agreement(group: Group, reference: Group) -> None:
+    """Return only if both backends give the same for derived and for difficult inputs.
+
+    The scalars include those whose digits in base 16 are all alike, at the borders of the
+    signed digits that fast backends use. Takes a few milliseconds.
+
+    Raises:
+        UnsupportedParameterError: names the first operation that differs.
+    """
+    count = len(_DIFFICULT)
+    uniform = b"".join(sha512(bytes([index])).digest() for index in range(2 * count))
+    both = reference.map_to_group(uniform)
+    left, right = both[: ELEMENT_SIZE * count], both[ELEMENT_SIZE * count :]
+    derived, scalars = reference.reduce(uniform[: UNIFORM_SIZE * count]), _encoded(_DIFFICULT)
+    _require(group, "map_to_group of a batch", group.map_to_group(uniform) == both)
+    operations: tuple[tuple[str, Callable[[Group], bytes]], ...] = (
+        ("add", lambda g: g.add(left, right)),
+        ("subtract", lambda g: g.subtract(left, right)),
+        ("subtract of equals", lambda g: g.subtract(left, left)),
+        ("multiply", lambda g: g.multiply(derived[:ELEMENT_SIZE], left, "self-test")),
+        ("multiply_each", lambda g: g.multiply_each(derived, left, "self-test")),
+        ("multiply_each of digits", lambda g: g.multiply_each(scalars, right, "self-test")),
+        ("multiply_base", lambda g: g.multiply_base(derived)),
+        ("multiply_base of digits", lambda g: g.multiply_base(scalars)),
+        ("weighted_sum", lambda g: g.weighted_sum(derived, left, "self-test")),
+        ("weighted_sum of digits", lambda g: g.weighted_sum(scalars, right, "self-test")),
+    )
+    for name, operate in operations:
+        _require(group, f"{name} of a batch", operate(group) == operate(reference))
 
 
 def _verify_multiples(group: Group) -> None:
@@ -113,6 +152,10 @@ def _verify_scalars(group: Group) -> None:
         ("invert", group.invert(small), (pow(3, -1, ORDER), ORDER - 1)),
     ):
         _require(group, name, result == b"".join(encode_scalar(number) for number in expected))
+
+
+def _encoded(numbers: Iterable[int]) -> bytes:
+    return b"".join(encode_scalar(number) for number in numbers)
 
 
 def _require(group: Group, operation: str, correct: bool) -> None:  # noqa: FBT001 - an assertion

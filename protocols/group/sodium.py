@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from protocols.errors import MalformedMessageError
-from protocols.group.encoding import count_of
+from protocols.group.encoding import count_of, refused_item
 from protocols.group.interface import ELEMENT_SIZE, IDENTITY, SCALAR_SIZE, UNIFORM_SIZE
 from protocols.group.library import load_sodium_library
 
@@ -194,9 +194,7 @@ class Sodium:
                 failures = list(pool.map(walk, bounds[:-1], bounds[1:]))
         failed = [index for index in failures if index is not None]
         if failed:
-            raise MalformedMessageError(
-                f"{subject}: item {min(failed)} is not canonical, or is the identity or zero"
-            )
+            raise refused_item(subject, min(failed))
 
 
 def load_sodium(workers: int) -> Sodium:

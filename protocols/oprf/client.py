@@ -24,6 +24,8 @@ from protocols.oprf.suite import MAX_BATCH, Random, Suite, prefixed, random_scal
 
 OUTPUT_SIZE = 64
 OPENING_KEY_SIZE = 32
+# The framing of `prefixed` for an element.
+_LENGTH = ELEMENT_SIZE.to_bytes(2, "big")
 _OPENABLE = b"lianfang/oprf/openable-blind/v1"
 
 
@@ -104,10 +106,9 @@ def finalize_verified(
 
 def finish_outputs(inputs: Sequence[bytes], unblinded: bytes) -> list[bytes]:
     """Hash each input with its unblinded element (RFC 9497, section 3.3.1, Finalize)."""
-    elements = split_elements(unblinded)
+    pairs = zip(inputs, split_elements(unblinded), strict=True)
     return [
-        sha512(prefixed(item) + prefixed(element) + b"Finalize").digest()
-        for item, element in zip(inputs, elements, strict=True)
+        sha512(prefixed(item) + _LENGTH + element + b"Finalize").digest() for item, element in pairs
     ]
 
 

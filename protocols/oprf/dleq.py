@@ -26,6 +26,8 @@ from protocols.group.interface import ELEMENT_SIZE, SCALAR_SIZE
 from protocols.oprf.suite import MAX_BATCH, Suite, prefixed
 
 PROOF_SIZE = 2 * SCALAR_SIZE
+# The framing of `prefixed` for an element.
+_LENGTH = ELEMENT_SIZE.to_bytes(2, "big")
 
 
 def prove(
@@ -108,9 +110,11 @@ def _weights(
     pairs = zip(split_elements(blinded), split_elements(evaluated), strict=True)
     return suite.hash_to_scalars(
         [
-            seed + index.to_bytes(2, "big") + prefixed(before) + prefixed(after) + b"Composite"
+            index.to_bytes(2, "big") + _LENGTH + before + _LENGTH + after
             for index, (before, after) in enumerate(pairs)
-        ]
+        ],
+        prefix=seed,
+        suffix=b"Composite",
     )
 
 

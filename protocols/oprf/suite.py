@@ -6,11 +6,11 @@ Specification: RFC 9497, sections 3.1 and 4.1.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from protocols.errors import UnsupportedParameterError
-from protocols.group.expand import expand_message_xmd
+from protocols.group.expand import expand_messages
 from protocols.group.interface import SCALAR_SIZE, UNIFORM_SIZE, Group
 
 IDENTIFIER = b"ristretto255-SHA512"
@@ -52,14 +52,23 @@ class Suite:
                 raise UnsupportedParameterError(
                     f"input {index}: {len(item)} bytes, at most {MAX_INPUT_SIZE}"
                 )
-        uniform = (expand_message_xmd(item, tag, UNIFORM_SIZE) for item in inputs)
-        return self.group.map_to_group(b"".join(uniform))
+        return self.group.map_to_group(expand_messages(inputs, tag))
 
-    def hash_to_scalars(self, messages: Sequence[bytes], tag: bytes = b"HashToScalar-") -> bytes:
-        """Hash every message to a scalar (section 4.1, HashToScalar)."""
+    def hash_to_scalars(
+        self,
+        messages: Iterable[bytes],
+        tag: bytes = b"HashToScalar-",
+        *,
+        prefix: bytes = b"",
+        suffix: bytes = b"",
+    ) -> bytes:
+        """Hash every message, between `prefix` and `suffix`, to a scalar.
+
+        Source:
+            RFC 9497, section 4.1, HashToScalar.
+        """
         tag += self.context
-        uniform = (expand_message_xmd(item, tag, UNIFORM_SIZE) for item in messages)
-        return self.group.reduce(b"".join(uniform))
+        return self.group.reduce(expand_messages(messages, tag, prefix=prefix, suffix=suffix))
 
 
 def random_scalars(group: Group, count: int, random: Random) -> bytes:

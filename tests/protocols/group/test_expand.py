@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import UnsupportedParameterError
-from protocols.group.expand import expand_message_xmd
+from protocols.group.expand import expand_message_xmd, expand_messages
 
 VECTORS = json.loads((Path(__file__).parent / "rfc9380_vectors.json").read_text())
 
@@ -46,3 +46,10 @@ def test_expansion_follows_definition(message, tag, length):
 def test_impossible_length_is_refused(length):
     with pytest.raises(UnsupportedParameterError, match="expanded length"):
         expand_message_xmd(b"", b"tag", length)
+
+
+@given(st.lists(st.binary(max_size=150)), st.binary(max_size=300), st.binary(), st.binary())
+def test_batch_expansion_is_that_of_each_message(messages, tag, prefix, suffix):
+    expected = [written_again(prefix + message + suffix, tag, 64) for message in messages]
+    found = expand_messages(messages, tag, prefix=prefix, suffix=suffix)
+    assert found == b"".join(expected)
