@@ -50,3 +50,20 @@ class LogCorruptError(ComplianceError):
     """The record is not what was written: stop, append nothing, restore and investigate."""
 
     code: ClassVar[str] = "log_corrupt"
+
+
+class QuotaExhaustedError(ComplianceError):
+    """The quota of the epoch does not cover the request; nothing was charged."""
+
+    code: ClassVar[str] = "quota_exhausted"
+
+    def __init__(self, message: str, *, used: int, quota: int) -> None:
+        super().__init__(message)
+        self.used = used
+        self.quota = quota
+
+
+class UnknownEpochError(ComplianceError):
+    """No such epoch, none in force, or its share is not here; the message says the cure."""
+
+    code: ClassVar[str] = "unknown_epoch"

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from protocols.dp.events import DpEvent
 from protocols.program import Charge, Checkpoint, Program, Progress, Receive, Request, Send, drive
 from protocols.seal import Pair
+from protocols.seal.program import sealed
 
 T = TypeVar("T")
 
@@ -42,17 +43,14 @@ class Channel:
 
     def run(self, program: Program[T]) -> T:
         """Drive a program to its end."""
-        return drive(program, self._perform)
+        return drive(sealed(program, self.pairs), self._perform)
 
     def _perform(self, request: Request) -> bytes | None:
         match request:
             case Send(to, payload):
-                pair = self.pairs.get(to)
-                self.carrier.send(to, payload if pair is None else pair.sealer.seal(payload))
+                self.carrier.send(to, payload)
             case Receive(sender):
-                frame = self.carrier.receive(sender)
-                pair = self.pairs.get(sender)
-                return frame if pair is None else pair.opener.open(frame)
+                return self.carrier.receive(sender)
             case Charge(label, event):
                 self.charge(label, event)
             case Checkpoint(step, state):

@@ -1,0 +1,1 @@
+"""What a key holder keeps and does: its shares, its book of requests, its answers."""

@@ -1,0 +1,1 @@
+"""Private look-up in shared fraud reports: encrypted records, their tables, and the light."""
