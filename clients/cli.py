@@ -1,4 +1,4 @@
-"""`lianfang`: demo, node, bench.
+"""`lianfang`: demo, node, holder, bench.
 
 Results go to standard output, progress to standard error. Heavy modules are imported by
 the command that needs them, so that help is at hand at once.
@@ -13,6 +13,7 @@ import typer
 
 from clients.bench.cli import app as bench
 from clients.demo.cli import demo
+from clients.holder.cli import app as holder
 from clients.node.cli import app as node
 from clients.output import explain
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(node, name="node")
+app.add_typer(holder, name="holder")
 app.add_typer(bench, name="bench")
 app.command(name="demo")(demo)
 

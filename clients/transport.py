@@ -115,7 +115,7 @@ class Link:
         self._left = False
         self.party = ""
         self.parties: frozenset[str] = frozenset()
-        self._channel = grpc.secure_channel(address, _load(credentials), options=_OPTIONS)
+        self._channel = open_channel(address, credentials)
         hello = Envelope(run, self._label, Kind.HELLO).encode()
         self._call = self._channel.stream_stream(ATTACH_METHOD)(
             self._outgoing_frames(), metadata=((HELLO_METADATA_KEY, hello),)
@@ -275,7 +275,7 @@ class Link:
             self._call.cancel()
             self._end(f"the hub sent what it must not send: {error}", retryable=False)
         except grpc.RpcError as error:
-            reason, retryable = _explain(error, self._address)
+            reason, retryable = explain_status(error, self._address)
             self._end(reason, retryable=retryable, party=_party_at_fault(error))
 
     def _file(self, frame: bytes) -> None:
@@ -309,9 +309,14 @@ class Link:
         self._reader.join(self._deadline_s)
 
 
-def _load(credentials: Credentials) -> Any:
+def open_channel(address: str, credentials: Credentials) -> Any:
+    """Return a gRPC channel to the hub; it dials when it is first used.
+
+    Raises:
+        TransportError: the credentials cannot be read.
+    """
     try:
-        return grpc.ssl_channel_credentials(
+        loaded = grpc.ssl_channel_credentials(
             credentials.authority.read_bytes(),
             credentials.key.read_bytes(),
             credentials.certificate.read_bytes(),
@@ -320,6 +325,7 @@ def _load(credentials: Credentials) -> Any:
         raise TransportError(
             f"credentials: {error.filename} cannot be read; join the hub first", retryable=False
         ) from error
+    return grpc.secure_channel(address, loaded, options=_OPTIONS)
 
 
 def _party_at_fault(error: Any) -> str | None:
@@ -328,7 +334,7 @@ def _party_at_fault(error: Any) -> str | None:
     return named if isinstance(named, str) else None
 
 
-def _explain(error: Any, address: str) -> tuple[str, bool]:
+def explain_status(error: Any, address: str) -> tuple[str, bool]:
     """Say in one sentence what a gRPC status means for the caller, and whether to retry."""
     details = error.details() or "no reason given"
     match error.code():

@@ -1,4 +1,4 @@
-"""`lianfang-hub`: init, approve, serve, propose, run, doctor.
+"""`lianfang-hub`: init, approve, serve, epoch, propose, run, doctor.
 
 Results go to standard output, progress to standard error. Heavy modules are imported by
 the command that needs them, so that help is at hand at once.
@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from server.cli_epoch import app as epoch
 from server.cli_propose import propose
 from server.output import EXIT_CONFIG, EXIT_FAILED, Format, Formatted, explain, say
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 
 
 app.command()(propose)
+app.add_typer(epoch, name="epoch")
 
 Directory = Annotated[Path, typer.Argument(help="The hub's directory.")]
 
@@ -116,11 +118,14 @@ def serve(
     directory: Directory,
     direct: Annotated[
         str | None,
-        typer.Option(help="Serve the link alone, do this one proposed run over it, and end."),
+        typer.Option(help="Serve without Flower, do this one proposed run, and end."),
     ] = None,
+    flower: Annotated[
+        bool, typer.Option(help="Serve Flower too; a hub for lookups alone needs none.")
+    ] = True,
     output: Formatted = Format.TEXT,
 ) -> None:
-    """Serve the link and Flower until stopped."""
+    """Serve the link, the API and Flower until stopped."""
     from server.home import HubHome
     from server.serving import register_partners, run_directly
     from server.serving import serve as serve_hub
@@ -132,12 +137,16 @@ def serve(
         # Before anything is started, so that a stop during the start leaves no process behind.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-    with serve_hub(home, flower=direct is None) as hub:
-        typer.echo(f"serving {settings.name}: link {settings.host}:{settings.link_port}", err=True)
+    with serve_hub(home, flower=flower and direct is None) as hub:
+        typer.echo(
+            f"serving {settings.name}: link {settings.host}:{settings.link_port}, "
+            f"API https://{settings.host}:{settings.api_port}",
+            err=True,
+        )
         if direct is not None:
             _tell_end(directory, output, asdict(run_directly(hub, direct)))
             return
-        typer.echo("ready; stop with Ctrl-C. Next: lianfang-hub propose", err=True)
+        typer.echo("ready; stop with Ctrl-C. Next: lianfang-hub epoch begin", err=True)
         known: set[str] = set()
         while True:
             joined = set(home.partners())

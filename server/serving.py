@@ -1,19 +1,23 @@
-"""The hub's processes: the relay with its programs in this one, the SuperLink beside it."""
+"""The hub's processes: relay, programs, key share and API in this one, the SuperLink beside it."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compliance.configuration import ConfigError
+from server.epochs.holding import open_holding
+from server.epochs.service import ACTIONS, Epochs
 from server.home import HubHome
 from server.link.relay import Relay
 from server.link.service import Service
+from server.lookups import serve_lookups
+from server.standing.registry import Standing
 from server.training.conduct import Training
 from server.training.coordinator import Coordinator, RunState
 from server.training.direct import LinkGrid
@@ -40,26 +44,32 @@ class Hub:
 
 @contextmanager
 def serve(home: HubHome, *, flower: bool = True) -> Iterator[Hub]:
-    """Serve the link and, unless told otherwise, Flower; everything stops at the end."""
+    """Serve the link, the API and, unless told otherwise, Flower; all stops at the end."""
     settings = home.settings()
-    relay = Relay()
+    relay, standing = Relay(), Standing()
     programs = Programs(relay, home.root)
-    service = Service(relay, hub=settings.name, on_control=programs.control)
-    service.start(
-        f"{settings.host}:{settings.link_port}",
-        authority=home.authority / "ca.crt",
-        certificate=home.authority / "server.pem",
-        key=home.authority / "server.key",
-    )
-    try:
-        if not flower:
-            yield Hub(home, relay, service, programs, None)
-            return
-        with _superlink(home) as superlink:
-            yield Hub(home, relay, service, programs, superlink)
-    finally:
-        relay.close()
-        service.stop()
+    with ExitStack() as parts:
+        holding = open_holding(home)
+        parts.callback(holding.close)
+        epochs = Epochs(relay, standing, holding)
+
+        def control(request: dict[str, Any]) -> dict[str, Any]:
+            about_epochs = request.get("action") in ACTIONS
+            return epochs.control(request) if about_epochs else programs.control(request)
+
+        service = Service(relay, hub=settings.name, on_control=control, standing=standing)
+        service.start(
+            f"{settings.host}:{settings.link_port}",
+            authority=home.authority / "ca.crt",
+            certificate=home.authority / "server.pem",
+            key=home.authority / "server.key",
+        )
+        parts.callback(service.stop)
+        parts.callback(relay.close)
+        # What serves lookups ends before the streams over which other holders are asked.
+        parts.enter_context(serve_lookups(home, holding, epochs, standing))
+        superlink = parts.enter_context(_superlink(home)) if flower else None
+        yield Hub(home, relay, service, programs, superlink)
 
 
 def register_partners(home: HubHome, control: ControlClient) -> None:

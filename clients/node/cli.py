@@ -85,14 +85,15 @@ def trust(
 
 @app.command()
 def start(directory: Directory, output: Formatted = Format.TEXT) -> None:
-    """Connect to the hub and take part in runs, as the policy says, until stopped."""
+    """Connect to the hub, hold a key share, take part in runs as the policies say, until stopped."""
+    from clients.holder.process import HolderProcess
     from clients.node.joining import supernode_of
 
     stop = threading.Event()
     # Before anything is started, so that a stop during the start leaves no process behind.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with supernode_of(directory):
+    with supernode_of(directory), HolderProcess(directory):
         typer.echo(f"connected; stop with Ctrl-C. Next: lianfang node inbox {directory}", err=True)
         stop.wait()
     say(output, {"state": "stopped"}, "Stopped.", f"lianfang node start {directory}")

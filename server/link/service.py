@@ -88,7 +88,9 @@ class Service:
             "Control": grpc.unary_unary_rpc_method_handler(self._control),
         }
         if standing is not None:
-            handlers["Stand"] = grpc.stream_stream_rpc_method_handler(self._stand)
+            handlers["Stand"] = grpc.stream_stream_rpc_method_handler(
+                partial(self._stand, standing)
+            )
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, handlers),)
         )
@@ -137,8 +139,8 @@ class Service:
         if problems:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, problems[0])
 
-    def _stand(self, frames: Iterator[bytes], context: Any) -> Iterator[bytes]:
-        standing, stream = self._admit_standing(context)
+    def _stand(self, standing: Standing, frames: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        stream = self._admit_standing(standing, context)
         problems: list[str] = []
         broken = partial(standing.leave, stream, "its connection was lost")
         if not context.add_callback(broken):
@@ -155,12 +157,12 @@ class Service:
         if problems:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, problems[0])
 
-    def _admit_standing(self, context: Any) -> tuple[Standing, Stream]:
+    def _admit_standing(self, standing: Standing, context: Any) -> Stream:
         try:
             name = self._caller(context)
-            if name == CONTROL_NAME or self._standing is None:
+            if name == CONTROL_NAME:
                 context.abort(_DENIED, "standing links are for partners")
-            return self._standing, self._standing.join(name)
+            return standing.join(name)
         except TransportError as error:
             context.abort(grpc.StatusCode.ABORTED, str(error))
         except ProtocolError as error:

@@ -1,0 +1,100 @@
+"""`lianfang holder`: start, status."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clients.output import Format, Formatted, say
+
+app = typer.Typer(
+    help="Hold a share of the lookup key: answer the hub's questions.", no_args_is_help=True
+)
+
+Directory = Annotated[Path, typer.Argument(help="The node's directory.")]
+
+
+@app.command()
+def start(
+    directory: Directory,
+    *,
+    watched: Annotated[
+        bool, typer.Option("--watched", hidden=True, help="Stop when standard input ends.")
+    ] = False,
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Connect to the hub and answer with our share until stopped; `node start` does it too."""
+    import logging
+
+    from clients.holder.home import HolderHome
+    from clients.holder.service import HolderService
+    from clients.node.home import Home
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if watched:
+        # The input is a pipe of `node start`: it ends when that process does, however it ends.
+        threading.Thread(target=_stop_after_input, args=(stop,), daemon=True).start()
+    home = HolderHome(Home(directory))
+    with home.alone(), HolderService(home):
+        typer.echo(
+            f"holder started; stop with Ctrl-C. Next: lianfang holder status {directory}", err=True
+        )
+        stop.wait()
+    say(output, {"state": "stopped"}, "Stopped.", f"lianfang holder start {directory}")
+
+
+@app.command()
+def status(directory: Directory, output: Formatted = Format.TEXT) -> None:
+    """Show the epochs, whether our share of each is here, and what every asker has used."""
+    from clients.holder.status import describe
+
+    found = describe(directory, unix_now())
+    say(output, found, status_text(found), _following(directory, found))
+
+
+def _stop_after_input(stop: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    stop.set()
+
+
+def unix_now() -> int:
+    """Return Unix seconds."""
+    from compliance.clock import SystemClock
+
+    return SystemClock().now()
+
+
+def status_text(found: dict[str, Any]) -> str:
+    """Write the status for people."""
+    if found["connected"]:
+        lines = [f"{found['name']}: connected to the hub."]
+    elif found["running"]:
+        lines = [f"{found['name']}: not connected: {found['reason'] or 'dialling'}"]
+    else:
+        lines = [f"{found['name']}: not running."]
+    lines += ["No epoch has been agreed yet."] if not found["epochs"] else []
+    for epoch in found["epochs"]:
+        share = "share held" if epoch["share"] else "no share"
+        lines.append(
+            f"Epoch {epoch['epoch']}, generation {epoch['generation']}: {epoch['state']}, {share}; "
+            f"{epoch['threshold']} of {', '.join(epoch['holders'])}"
+        )
+        lines += [
+            f"  {name:<16} {asker['used']:>12,} of {asker['quota']:,} evaluations"
+            for name, asker in epoch["askers"].items()
+        ]
+    return "\n".join(lines)
+
+
+def _following(directory: Path, found: dict[str, Any]) -> str:
+    if not found["running"]:
+        return f"lianfang node start {directory}"
+    return f"edit {directory / 'holder' / 'policy.json'} to change what this holder allows"

@@ -1,0 +1,1 @@
+"""The hub's HTTPS API: application, problems, the caller's certificate, the server."""

@@ -1,0 +1,74 @@
+"""The hub's HTTP application: routes, problems and the guard around them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from server.api.documents import PROBLEM_SCHEMA
+from server.api.guard import MAX_REQUESTS, MAX_REQUESTS_EACH, Guard
+from server.api.operations import router as operations
+from server.api.parts import Parts
+from server.api.problems import ProblemDocument, install_problems
+from server.lookup.routes import router as lookup
+from server.tables.routes import router as tables
+
+TITLE = "Lianfang hub"
+API_VERSION = "1"
+_DESCRIPTION = (
+    "Private lookups against shared fraud reports. Every route but /healthz and /readyz needs "
+    "the client certificate that the hub issued to a partner. Every refusal is a problem "
+    "document (RFC 9457). No identifier of a person is ever part of a request."
+)
+
+
+def create_app(
+    parts: Parts, *, most: int = MAX_REQUESTS, most_each: int = MAX_REQUESTS_EACH
+) -> FastAPI:
+    """Return the application over these services.
+
+    Args:
+        most, most_each: requests at a time, in all and of one partner.
+    """
+    app = describe_app()
+    app.state.parts = parts
+    app.add_middleware(Guard, most=most, most_each=most_each)
+    return app
+
+
+def describe_app() -> FastAPI:
+    """Return the application without services: enough for its document, and for no request."""
+    app = _Api(
+        title=TITLE,
+        version=API_VERSION,
+        description=_DESCRIPTION,
+        # The document has a route of its own, for partners.
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    for router in (lookup, tables, operations):
+        app.include_router(router)
+    install_problems(app)
+    return app
+
+
+class _Api(FastAPI):
+    """Adds to the document what the framework cannot know: the problem of every refusal."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            made = get_openapi(
+                title=self.title,
+                version=self.version,
+                description=self.description,
+                routes=self.routes,
+            )
+            schemas = made.setdefault("components", {}).setdefault("schemas", {})
+            schemas[PROBLEM_SCHEMA] = ProblemDocument.model_json_schema()
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            self.openapi_schema = made
+        return self.openapi_schema

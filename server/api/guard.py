@@ -1,0 +1,122 @@
+"""What surrounds every request: limits, security headers, one log line, the last resort.
+
+The log line has the route's template, never the path; the partner's name, never a header.
+An exception that no table knows is answered with "internal error"; its type and the request
+id go to the log, its text does not, since a library may have put a value into it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections import Counter
+from time import monotonic
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.api.errors import BusyError
+from server.api.problems import INTERNAL, answer_error, problem_response
+from server.api.tls import EXTENSION
+
+MAX_REQUESTS = 256
+MAX_REQUESTS_EACH = 64
+_log = logging.getLogger("lianfang.api")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_NO_ANSWER = 499  # the client was gone before there was one
+_HEADERS = {
+    "Strict-Transport-Security": "max-age=31536000",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Guard:
+    """ASGI middleware, the outermost of the application.
+
+    Args:
+        most: requests at a time; further ones are refused and may be tried again.
+        most_each: the same for one partner, so that none can take all places.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, most: int = MAX_REQUESTS, most_each: int = MAX_REQUESTS_EACH
+    ) -> None:
+        self._app = app
+        self._most = most
+        self._most_each = most_each
+        self._at_work: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        partner = scope.get("extensions", {}).get(EXTENSION, {}).get("name") or "-"
+        exchange = _Exchange(scope, send, partner)
+        if self._at_work.total() >= self._most or self._at_work[partner] >= self._most_each:
+            await answer_error(BusyError("hub: too many requests at a time"))(
+                scope, receive, exchange.send
+            )
+            exchange.tell()
+            return
+        self._at_work[partner] += 1
+        try:
+            await self._serve(scope, receive, exchange)
+        finally:
+            self._at_work[partner] -= 1
+            if not self._at_work[partner]:
+                del self._at_work[partner]
+            exchange.tell()
+
+    async def _serve(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        try:
+            await self._app(scope, receive, exchange.send)
+        except Exception as error:  # noqa: BLE001  # the last resort: answered, logged, not told
+            fields = {"event": "internal_error", "id": exchange.id, "type": type(error).__name__}
+            _log.error(json.dumps(fields))
+            if exchange.status == _NO_ANSWER:
+                answer = problem_response(INTERNAL, "internal_error")
+                await answer(scope, receive, exchange.send)
+
+
+class _Exchange:
+    """One request and its answer, as far as the log may know them."""
+
+    def __init__(self, scope: Scope, send: Send, partner: str) -> None:
+        self.id = secrets.token_hex(8)
+        self.status = _NO_ANSWER
+        self._scope = scope
+        self._send = send
+        self._partner = partner
+        self._began = monotonic()
+
+    async def send(self, message: Message) -> None:
+        """Pass on what the application sends, with our headers on its start."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message.setdefault("headers", [])
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self.id
+            headers.setdefault("Cache-Control", "no-store")
+            for name, value in _HEADERS.items():
+                headers[name] = value
+        await self._send(message)
+
+    def tell(self) -> None:
+        """Write the log line."""
+        method = self._scope["method"]
+        fields: dict[str, Any] = {
+            "event": "request",
+            "id": self.id,
+            "method": method if method in _METHODS else "-",
+            "route": getattr(self._scope.get("route"), "path", "-"),
+            "status": self.status,
+            "ms": round(1000 * (monotonic() - self._began), 1),
+            "partner": self._partner,
+        }
+        _log.info(json.dumps(fields))

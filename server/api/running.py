@@ -1,0 +1,134 @@
+"""The API's server in a thread of the hub's process: start, its port, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from protocols.link import TransportError
+from server.api import tls
+
+KEEP_ALIVE_S = 30
+_STOP_S = 5
+_BACKLOG = 256
+
+
+class ApiServer:
+    """Serves one application over TLS; for one `start` and one `stop`.
+
+    Args:
+        hub: name of the hub, which every client certificate must carry.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, hub: str, head_timeout_s: float = tls.HEAD_TIMEOUT_S
+    ) -> None:
+        self._app = app
+        self._protocol = tls.partner_protocol(hub, head_timeout_s=head_timeout_s)
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, host: str, port: int, *, authority: Path, certificate: Path, key: Path) -> int:
+        """Listen and return the port, which is chosen if 0 was given.
+
+        Raises:
+            TransportError: the address is taken or not ours.
+        """
+        context = tls.server_context(authority=authority, certificate=certificate, key=key)
+        try:
+            # Bound here, so that a taken address is this call's error and not a thread's.
+            listener = _listen(host, port)
+        except OSError as error:
+            raise TransportError(f"cannot listen at {host}:{port}", retryable=True) from error
+        config = uvicorn.Config(
+            self._app,
+            http=self._protocol,
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            # Paths hold no identifier, and still belong into no log but ours.
+            access_log=False,
+            # The caller is who its certificate says; no header speaks for it.
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_STOP_S,
+            h11_max_incomplete_event_size=tls.MAX_HEAD_SIZE,
+            ssl_context_factory=lambda _config, _default: context,
+            backlog=_BACKLOG,
+        )
+        self._server = _Server(config)
+        self._thread = threading.Thread(
+            target=_serve, args=(self._server, listener), name="api", daemon=True
+        )
+        self._thread.start()
+        self._server.listening.wait()
+        bound: int = listener.getsockname()[1]
+        return bound
+
+    def stop(self) -> None:
+        """Finish the requests at hand, within some seconds, and end the thread."""
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join()
+
+
+class _Server(uvicorn.Server):
+    """Tells another thread when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then tell."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish, then cut off whoever is still there."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Gives up on TLS handshakes that take long; uvicorn has no setting for it."""
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
+        kwargs.setdefault("ssl_handshake_timeout", tls.HANDSHAKE_TIMEOUT_S)
+        kwargs.setdefault("ssl_shutdown_timeout", tls.GOODBYE_TIMEOUT_S)
+        return await super().create_server(*args, **kwargs)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind a socket whose connections send at once.
+
+    asyncio switches Nagle's algorithm off for sockets that say that they are TCP only; without
+    that every answer waits 40 ms for an acknowledgement between its head and its body.
+    """
+    (family, kind, protocol, _, address), *_ = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+    )
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _serve(server: _Server, listener: socket.socket) -> None:
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        runner.run(server.serve(sockets=[listener]))

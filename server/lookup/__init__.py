@@ -1,0 +1,1 @@
+"""Lookups at the hub: evaluations with receipts, manifests, quotas."""

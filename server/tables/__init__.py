@@ -1,0 +1,1 @@
+"""Tables of encrypted records: kept on disk, published by delta, served as files."""

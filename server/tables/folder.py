@@ -1,0 +1,178 @@
+"""One contributor's tables of one epoch on disk, and which version is in force.
+
+    <epoch>/<contributor>/current              the number of the version in force
+    <epoch>/<contributor>/<version>.table      records, the last two versions
+    .../<version>.digests, .filter             of the last two versions
+    .../<version>.header, .delta               of the last thirty versions
+    <epoch>/<contributor>/lock                 held while a version is published
+
+Durability: a version's files are on disk before `current` names it, and `current` is
+replaced as a whole; a process that is killed at any moment leaves the former version in
+force or the new one. Concurrency: one publisher at a time, by a lock on a file; readers
+take none, since no file in force is ever changed. Whatever lies behind `current` is a
+leftover and is served to nobody.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compliance.files import DIRECTORY_MODE, FILE_MODE, write_atomically
+from protocols.lookup.header import SignedHeader
+from server.tables.errors import NotKeptError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # in collections.abc from Python 3.12 on
+
+KEPT_TABLES = 2
+KEPT_DELTAS = 30
+_NUMBERED = re.compile(r"([1-9][0-9]{0,18})\.[a-z]+")
+
+
+class Part(StrEnum):
+    """What is kept of a version; the value is the file's ending."""
+
+    TABLE = "table"
+    DIGESTS = "digests"
+    FILTER = "filter"
+    HEADER = "header"
+    DELTA = "delta"
+
+
+_BULKY = (Part.TABLE, Part.DIGESTS, Part.FILTER)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The directory of one contributor in one epoch; the names in the path are checked."""
+
+    path: Path
+
+    def current(self) -> int:
+        """Return the version in force, 0 if none was ever published."""
+        try:
+            return int((self.path / "current").read_bytes())
+        except FileNotFoundError:
+            return 0
+
+    def file(self, version: int, part: Part) -> Path:
+        """Return where a part of a version lies, if it is kept."""
+        return self.path / f"{version}.{part}"
+
+    def read(self, version: int, part: Part) -> bytes:
+        """Return a small part of a version.
+
+        Raises:
+            NotKeptError: there is no such version, or it is no longer kept.
+        """
+        self._require(version)
+        try:
+            return self.file(version, part).read_bytes()
+        except FileNotFoundError as error:
+            raise NotKeptError(f"table version {version}: {part} not kept") from error
+
+    def header(self, version: int) -> SignedHeader:
+        """Return the header of a version.
+
+        Raises:
+            NotKeptError: there is no such version, or it is no longer kept.
+        """
+        return SignedHeader.decode(self.read(version, Part.HEADER))
+
+    @contextmanager
+    def mapped(self, version: int) -> Iterator[Buffer]:
+        """Give the records of a version as a map of the file, for the time of the block.
+
+        Raises:
+            NotKeptError: there is no such version, or it is no longer kept.
+        """
+        self._require(version)
+        try:
+            with mapped_file(self.file(version, Part.TABLE)) as data:
+                yield data
+        except FileNotFoundError as error:
+            raise NotKeptError(f"table version {version}: not kept") from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder alone among publishers; a killed process frees it."""
+        self.path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        # Opened anew by everyone, so that threads exclude each other too.
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def drafted(self, chunks: Iterable[Buffer]) -> Iterator[Path]:
+        """Write a draft from pieces, durably; what the block leaves of it is removed."""
+        draft = self.path / f".draft-{secrets.token_hex(8)}"
+        try:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+            with os.fdopen(descriptor, "wb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            yield draft
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def put(self, version: int, part: Part, data: bytes) -> None:
+        """Write a small part of a version that is not in force."""
+        write_atomically(self.file(version, part), data)
+
+    def put_in_force(self, version: int) -> None:
+        """Name the version in force; everything of it was written before."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)  # the renamed drafts are durable with their directory only
+        finally:
+            os.close(descriptor)
+        write_atomically(self.path / "current", str(version).encode())
+
+    def tidy(self) -> None:
+        """Remove drafts, leftovers, and what is older than is kept; only while locked."""
+        current = self.current()
+        for draft in self.path.glob(".*"):
+            draft.unlink(missing_ok=True)
+        for path in self.path.iterdir():
+            if (found := _NUMBERED.fullmatch(path.name)) is None:
+                continue
+            version, kept = int(found[1]), KEPT_DELTAS
+            if path.suffix.removeprefix(".") in _BULKY:
+                kept = KEPT_TABLES
+            if not current - kept < version <= current:
+                path.unlink(missing_ok=True)
+
+    def _require(self, version: int) -> None:
+        if not 1 <= version <= self.current():
+            raise NotKeptError(f"table version {version}: not in force yet, or never")
+
+
+@contextmanager
+def mapped_file(path: Path) -> Iterator[Buffer]:
+    """Give a file's contents without reading it into memory; an empty file cannot be mapped."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            yield b""
+            return
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        yield data
+    finally:
+        # After an error a view may live on in the traceback; the map then goes with it.
+        with suppress(BufferError):
+            data.close()
