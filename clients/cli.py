@@ -1,4 +1,4 @@
-"""`lianfang`: demo, node, holder, bench.
+"""`lianfang`: demo, node, desk, feed, holder, bench.
 
 Results go to standard output, progress to standard error. Heavy modules are imported by
 the command that needs them, so that help is at hand at once.
@@ -13,6 +13,8 @@ import typer
 
 from clients.bench.cli import app as bench
 from clients.demo.cli import demo
+from clients.desk.cli import app as desk
+from clients.feed.cli import app as feed
 from clients.holder.cli import app as holder
 from clients.node.cli import app as node
 from clients.output import explain
@@ -25,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(node, name="node")
+app.add_typer(desk, name="desk")
+app.add_typer(feed, name="feed")
 app.add_typer(holder, name="holder")
 app.add_typer(bench, name="bench")
 app.command(name="demo")(demo)

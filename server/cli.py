@@ -120,16 +120,20 @@ def serve(
         str | None,
         typer.Option(help="Serve without Flower, do this one proposed run, and end."),
     ] = None,
+    *,
     flower: Annotated[
         bool, typer.Option(help="Serve Flower too; a hub for lookups alone needs none.")
     ] = True,
     output: Formatted = Format.TEXT,
 ) -> None:
     """Serve the link, the API and Flower until stopped."""
+    import logging
+
     from server.home import HubHome
     from server.serving import register_partners, run_directly
     from server.serving import serve as serve_hub
 
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     home = HubHome(directory)
     settings = home.settings()
     stop = threading.Event()

@@ -25,6 +25,13 @@ def propose(
     ] = "",
     steps: Annotated[int, typer.Option(help="Steps of the joint head.")] = 60,
     membership: Annotated[str, typer.Option(help="hidden or shared.")] = "hidden",
+    epoch: Annotated[
+        int,
+        typer.Option(
+            help="Epoch whose oblivious function gives the pseudonyms: -1 takes the one in "
+            "force if there is one, 0 the partners' keyed hash."
+        ),
+    ] = -1,
     on_refusal: Annotated[str, typer.Option(help="end or continue.")] = "end",
     held_out: Annotated[float, typer.Option(help="Share of people kept for validation.")] = 0.2,
     min_rows: Annotated[int, typer.Option(help="Fewest labelled rows to train on.")] = 500,
@@ -48,6 +55,7 @@ def propose(
 ) -> None:
     """Propose a run; nothing starts and nobody is asked yet."""
     from server.home import HubHome
+    from server.lookups import epoch_in_force
     from server.training.proposal import Choices, parse_columns, store_proposal
 
     home = HubHome(directory)
@@ -60,6 +68,7 @@ def propose(
         delta=delta,
         label_holder=label_holder,
         columns=parse_columns(columns or []),
+        epoch=epoch_in_force(home) if epoch == -1 else epoch,
         membership=membership,
         held_out_fraction=held_out,
         min_rows=min_rows,
@@ -74,7 +83,8 @@ def propose(
         output,
         {"run": run, "plan_hash": plan.digest.hex(), "plan": json.loads(plan.encode())},
         f"Proposed {run}: {', '.join(plan.names)}; "
-        f"epsilon {epsilon:g}, delta {delta:g}, {steps} steps.\n"
-        f"Plan hash {plan.digest.hex()}.",
+        f"epsilon {epsilon:g}, delta {delta:g}, {steps} steps; pseudonyms "
+        + (f"of epoch {plan.epoch}.\n" if plan.epoch else "by the partners' keyed hash.\n")
+        + f"Plan hash {plan.digest.hex()}.",
         f"lianfang-hub run {directory} {run}",
     )

@@ -7,15 +7,17 @@ whole of a batch, and the other holders are asked over the streams that end here
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from compliance.errors import UnknownEpochError
+from compliance.evaluations.store import EpochStore
 from server.api.app import create_app
 from server.api.parts import Parts
 from server.api.running import ApiServer
-from server.epochs.holding import Holding, identities_of
+from server.epochs.holding import FOLDER, Holding, identities_of
 from server.epochs.service import Epochs
-from server.home import HubHome
+from server.home import HubHome, unix_now
 from server.lookup.service import Evaluations
 from server.standing.registry import Standing
 from server.tables.store import Tables
@@ -55,17 +57,27 @@ def serve_lookups(
         clock=holding.clock,
     )
     server = ApiServer(create_app(parts), hub=settings.name)
-    port = server.start(
-        settings.host,
-        settings.api_port,
-        authority=home.authority / "ca.crt",
-        certificate=home.authority / "server.pem",
-        key=home.authority / "server.key",
-    )
-    epochs.start()
-    try:
+    with ExitStack() as ending:
+        ending.callback(parts.close)
+        # The streams end before the threads that wait for answers over them.
+        ending.callback(standing.close)
+        port = server.start(
+            settings.host,
+            settings.api_port,
+            authority=home.authority / "ca.crt",
+            certificate=home.authority / "server.pem",
+            key=home.authority / "server.key",
+        )
+        ending.callback(server.stop)
+        epochs.start()
+        ending.callback(epochs.stop)
         yield Lookups(port)
-    finally:
-        epochs.stop()
-        server.stop()
-        parts.close()
+
+
+def epoch_in_force(home: HubHome) -> int:
+    """Return the number of the epoch in force, or 0 if there is none; any process may ask."""
+    store = EpochStore(home.root / FOLDER)
+    try:
+        return store.current(unix_now()).epoch
+    except UnknownEpochError:
+        return 0

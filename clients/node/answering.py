@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clients.keys import KeyStoreError
+from clients.output import CommandError
 from compliance.configuration import ConfigError
 from compliance.errors import BudgetExhaustedError, ComplianceError
 from protocols.errors import ProtocolError
@@ -40,9 +41,11 @@ def answer(request: PhaseRequest, phase: Phase) -> PhaseReply:
         # The text is for this site: it names files and folders.
         _log.warning("phase %s failed: %s: %s", request.phase, error.code, error)
         return failed(error.code, "this partner's node is not set up; `lianfang node doctor` helps")
-    except (ProtocolError, ComplianceError) as error:
-        _log.warning("phase %s failed: %s", request.phase, error.code)
-        return failed(error.code, str(error))
+    except (ProtocolError, ComplianceError, CommandError) as error:
+        # A command's error, such as a refusal of the hub's API, was written to be read too.
+        code = getattr(error, "code", "failed")
+        _log.warning("phase %s failed: %s", request.phase, code)
+        return failed(code, str(error))
     except Exception as error:  # noqa: BLE001  # the shell: whatever it is, the hub gets a reply
         _log.error("phase %s failed: %s at %s", request.phase, *_whereabouts(error))  # no text
         return failed(

@@ -85,7 +85,7 @@ def trust(
 
 @app.command()
 def start(directory: Directory, output: Formatted = Format.TEXT) -> None:
-    """Connect to the hub, hold a key share, take part in runs as the policies say, until stopped."""
+    """Connect to the hub, hold a key share, take part in runs as policies say, until stopped."""
     from clients.holder.process import HolderProcess
     from clients.node.joining import supernode_of
 

@@ -180,8 +180,6 @@ def answer_error(error: Exception) -> Response:
             if (kind := _OF_HOLDERS.get(error.code)) is not None:
                 problem = PROBLEMS[kind]
                 code = problem.code or kind.code
-                if problem is _NOT_PERMITTED:
-                    members.clear()
             return problem_response(problem, code, members=members)
         case errors.RangeError():
             headers["Content-Range"] = f"bytes */{error.size}"

@@ -59,12 +59,12 @@ class Shop:
     authority: object
     credentials: dict = field(default_factory=dict)
 
-    def issue(self, name, *, authority=None):
-        """Return certificate and key of a node; from another authority if given."""
+    def issue(self, name, *, authority=None, now=NOW):
+        """Return certificate and key of a node; of another authority or time if given."""
         key = ec.generate_private_key(ec.SECP256R1())
         request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
         signed = request.sign(key, SHA256()).public_bytes(Encoding.PEM)
-        pem = issue_node(authority or self.authority, signed, name, NOW)
+        pem = issue_node(authority or self.authority, signed, name, now)
         return self.keep(pem, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
     def keep(self, certificate, key):

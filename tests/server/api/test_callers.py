@@ -41,6 +41,14 @@ def test_certificate_of_another_authority_is_refused_by_tls(world, tmp_path):
         world.client(credentials=credentials).get("/healthz")
 
 
+def test_expired_and_server_certificates_are_refused_by_tls(world):
+    expired = world.shop.issue("insurer", now=world.clock.now() - 398 * 86_400)
+    server = (world.shop.directory / "server.pem", world.shop.directory / "server.key")
+    for credentials in (expired, server):
+        with pytest.raises((httpx.ReadError, httpx.ConnectError, httpx.RemoteProtocolError)):
+            world.client(credentials=credentials).get("/healthz")
+
+
 def test_name_of_another_hub_is_not_permitted(world, problem):
     """Signed by our authority, for a trust domain that is not ours."""
     authority = world.shop.authority

@@ -210,6 +210,16 @@ def test_next_holder_answers_for_one_that_fails(world):
         assert reply.receipt.holders == ("hub", "telecom" if silent == "police" else "police")
 
 
+def test_refusal_of_another_holder_names_it_and_keeps_its_words(world, problem):
+    """Two holders that have not pinned the asker, each with a sentence of its own about it."""
+    for name, holder in world.others.holders.items():
+        world.others.holders[name] = replace(holder, identities={}.get)
+    answer = world.post(world.sign(world.query(INPUTS).request))
+    value = problem(answer, 403, "not_permitted")
+    assert value.pop("holder") in {"police", "telecom"}
+    assert "detail" not in value
+
+
 def test_failed_holder_is_asked_last_for_a_while(world):
     world.others.silent = {"police", "telecom"}
     world.post(world.sign(world.query(INPUTS).request))

@@ -1,0 +1,83 @@
+"""The desk's memory of what it asked lately, so that slow enumeration is seen too.
+
+    desk/window.sealed   the last identifiers that were asked of the holders, sealed
+
+One check asks for a handful of numbers; two hundred checks in a row that walk through a
+range are what the watch is for. The window holds a thousand identifiers and forgets older
+ones. It is a sealed file because it names people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from clients.desk.ranges import DenseRange, find_dense
+from clients.lookup.alarms import Alarm, AlarmKind, Alarms
+from clients.lookup.secrets import (
+    CACHE_KEY,
+    Random,
+    SealBrokenError,
+    derive_key,
+    keep_secret,
+    seal,
+    unseal,
+)
+from clients.node.files import exclusive, make_private_directory
+from clients.node.home import Home
+from protocols.codec import Reader, Writer
+from protocols.errors import MalformedMessageError
+
+WINDOW = 1000
+ALARMS = "desk/alarms.journal"
+_NAME = b"window/v1"
+
+
+class Watch:
+    """Looks at identifiers before they are blinded, and raises alarms of one desk."""
+
+    def __init__(self, home: Home, random: Random) -> None:
+        self._folder = make_private_directory(home.root / "desk")
+        self._key = derive_key(keep_secret(home.keys / CACHE_KEY, random), _NAME)
+        self._random = random
+        self.alarms = Alarms(home.root / ALARMS)
+
+    def close(self) -> None:
+        """Give the files back."""
+        self.alarms.close()
+
+    def look(self, canonical: Sequence[bytes], *, now: int, subject: str) -> DenseRange | None:
+        """Judge identifiers with those asked lately, and raise an alarm if they are dense."""
+        with exclusive(self._folder):
+            asked = list(dict.fromkeys([*self._window(), *canonical]))
+            self._store(asked[-WINDOW:])
+        dense = find_dense(asked)
+        if dense is not None:
+            self.alarms.raise_alarm(Alarm(AlarmKind.DENSE_RANGE, now, subject, dense.text))
+        return dense
+
+    def peek(self, canonical: Sequence[bytes]) -> DenseRange | None:
+        """Judge identifiers with those asked lately, without a trace."""
+        return find_dense(list(dict.fromkeys([*self._window(), *canonical])))
+
+    def note_canary(self, contributor: str, *, now: int, subject: str) -> None:
+        """Raise an alarm: an identifier was asked for that belongs to nobody."""
+        text = f"a canary of {contributor} was asked for: find out who chose this identifier"
+        self.alarms.raise_alarm(Alarm(AlarmKind.CANARY, now, subject, text))
+
+    def _window(self) -> list[bytes]:
+        path = self._folder / "window.sealed"
+        try:
+            reader = Reader(unseal(self._key, path.read_bytes(), _NAME, path.name), "window")
+            return [reader.block() for _ in range(reader.u32())]
+        except (FileNotFoundError, SealBrokenError, MalformedMessageError):
+            # A window that is gone or torn only makes the watch forget.
+            return []
+
+    def _store(self, asked: Sequence[bytes]) -> None:
+        out = Writer().u32(len(asked))
+        for item in asked:
+            out.block(item)
+        draft = self._folder / ".window.sealed"
+        draft.touch(mode=0o600)
+        draft.write_bytes(seal(self._key, out.encode(), _NAME, self._random))
+        draft.replace(self._folder / "window.sealed")

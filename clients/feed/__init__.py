@@ -1,0 +1,1 @@
+"""The feed: how a partner contributes reports, encrypted, and takes them back again."""

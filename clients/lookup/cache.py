@@ -1,0 +1,111 @@
+"""What this node has evaluated in an epoch: asked once, used until the epoch ends.
+
+    lookup/cache/<epoch>.outputs          token (16) || root (32) for each identifier
+    lookup/cache/<epoch>.tags-<number>    for each of those rows, the beginnings of the two
+                                          tags that contributor <number> may use (16)
+
+No identifier is in it: a token is a keyed hash of one, under `keys/cache.key`, and the files
+are sealed under the same key. Matching a million customers against a table is then a search
+in two columns of numbers, and costs no evaluation and no quota.
+
+Privacy:
+    Who has both file and key can read what the tables say about the customers in it, which
+    is what this node may do; nobody else can read anything.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.lookup.sealed import SealedRows
+from clients.lookup.secrets import CACHE_KEY, Random, derive_key, keep_secret
+from clients.node.files import make_private_directory
+from clients.node.home import Home
+from protocols.lookup.derivation import ROOT_SIZE, derive_root, tag_table
+
+TOKEN_SIZE = 16
+_TAGS_WIDTH = 16
+
+
+class OutputCache:
+    """The cached outputs of one epoch."""
+
+    def __init__(self, home: Home, epoch: int, random: Random) -> None:
+        self._folder = make_private_directory(home.root / "lookup" / "cache")
+        self._epoch = epoch
+        self._random = random
+        key = keep_secret(home.keys / CACHE_KEY, random)
+        self._tokens_key = derive_key(key, b"tokens/v1")
+        self._key = derive_key(key, b"cache/v1")
+        self._rows = self._column("outputs", TOKEN_SIZE + ROOT_SIZE)
+        self._indexed = 0
+        self._sorted = np.empty(0, np.uint64)
+        self._order = np.empty(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._rows.load())
+
+    def tokens(self, canonical: Sequence[bytes]) -> NDArray[np.uint64]:
+        """Name identifiers by their tokens, the same in every epoch.
+
+        Shapes:
+            result: (n, 2), two words of a token.
+        """
+        digest, key = hmac.digest, self._tokens_key
+        joined = b"".join([digest(key, item, "sha256")[:TOKEN_SIZE] for item in canonical])
+        return np.frombuffer(joined, np.uint64).reshape(-1, 2)
+
+    def add(self, canonical: Sequence[bytes], outputs: Sequence[bytes]) -> None:
+        """Keep the outputs of identifiers; durable when this returns."""
+        tokens = self.tokens(canonical).view(np.uint8).reshape(-1, TOKEN_SIZE)
+        roots = b"".join([derive_root(self._epoch, output) for output in outputs])
+        rows = np.hstack([tokens, np.frombuffer(roots, np.uint8).reshape(-1, ROOT_SIZE)])
+        while not self._rows.append(rows, len(self._rows.load())):
+            pass  # another process of this node added first
+
+    def positions(self, tokens: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Return the row of each token, or -1.
+
+        Shapes:
+            tokens: (n, 2); result: (n,).
+        """
+        words = self._index()
+        if not len(words):
+            return np.full(len(tokens), -1, np.int64)
+        at = np.searchsorted(self._sorted, tokens[:, 0]).clip(max=len(words) - 1)
+        rows = self._order[at]
+        return np.where((words[rows] == tokens).all(axis=1), rows, -1)
+
+    def roots(self, rows: NDArray[np.int64]) -> list[bytes]:
+        """Return the roots of rows."""
+        found = self._rows.load()[rows, TOKEN_SIZE:].tobytes()
+        return [found[at : at + ROOT_SIZE] for at in range(0, len(found), ROOT_SIZE)]
+
+    def tags(self, number: int) -> NDArray[np.uint64]:
+        """Return the beginnings of a contributor's two tags for every row.
+
+        Shapes:
+            result: (rows, 2), indexed by `Slot`.
+        """
+        column = self._column(f"tags-{number}", _TAGS_WIDTH)
+        while (known := len(found := column.load())) < len(rows := self._rows.load()):
+            missing = tag_table(rows[known:, TOKEN_SIZE:].tobytes(), [number])
+            column.append(missing.view(np.uint8).reshape(-1, _TAGS_WIDTH), known)
+        return found[: len(rows)].view(np.uint64)
+
+    def _column(self, name: str, width: int) -> SealedRows:
+        file = f"{self._epoch}.{name}"
+        return SealedRows(self._folder / file, self._key, file.encode(), width, self._random)
+
+    def _index(self) -> NDArray[np.uint64]:
+        rows = self._rows.load()
+        words = np.ascontiguousarray(rows[:, :TOKEN_SIZE]).view(np.uint64)
+        if self._indexed != len(words):
+            self._order = np.argsort(words[:, 0], kind="stable")
+            self._sorted = words[self._order, 0]
+            self._indexed = len(words)
+        return words

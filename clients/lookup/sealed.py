@@ -1,0 +1,114 @@
+"""A sealed file of rows of one width that only grows.
+
+    file  = magic (16 bytes) || chunk*
+    chunk = rows (u32) || nonce || ciphertext of rows x width bytes, bound to its first row
+
+Durability: `append` returns when the rows are on disk. Concurrency: appending holds a lock
+on the file and checks that nobody appended in between; reading takes none. Crash: a chunk
+that was cut short was never confirmed; it is not read, and the next append takes it off.
+A chunk that does not open raises `SealBrokenError`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.lookup.secrets import NONCE_SIZE, TAG_SIZE, Random, SealBrokenError, seal, unseal
+
+MAGIC = b"lianfang-rows-1\n"
+CHUNK_ROWS = 1 << 16
+_COUNT = 4
+
+
+class SealedRows:
+    """Rows of `width` bytes under one key; `name` binds them to their place and use."""
+
+    def __init__(self, path: Path, key: bytes, name: bytes, width: int, random: Random) -> None:
+        self._path = path
+        self._key = key
+        self._name = name
+        self._width = width
+        self._random = random
+        self._rows = np.empty((0, width), np.uint8)
+        self._offset = len(MAGIC)
+
+    def load(self) -> NDArray[np.uint8]:
+        """Return all rows, those included that other processes appended.
+
+        Shapes:
+            result: (rows, width); not to be written.
+        """
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                self._read_on(file.fileno())
+        return self._rows
+
+    def append(self, rows: NDArray[np.uint8], expected: int) -> bool:
+        """Add rows behind the first `expected`; durable when this returns True.
+
+        Returns:
+            False if others appended first: load, and think again.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        descriptor = os.open(self._path, flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_size < len(MAGIC):
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, MAGIC)
+            self._read_on(descriptor)
+            if len(self._rows) != expected:
+                return False
+            os.ftruncate(descriptor, self._offset)
+            self._write(descriptor, rows, expected)
+            os.fsync(descriptor)
+            self._read_on(descriptor)
+        finally:
+            os.close(descriptor)
+        return True
+
+    def _write(self, descriptor: int, rows: NDArray[np.uint8], first: int) -> None:
+        for start in range(0, len(rows), CHUNK_ROWS):
+            piece = rows[start : start + CHUNK_ROWS]
+            sealed = seal(self._key, piece.tobytes(), self._bound(first + start), self._random)
+            left = memoryview(len(piece).to_bytes(_COUNT, "big") + sealed)
+            while left:
+                left = left[os.write(descriptor, left) :]
+
+    def _read_on(self, descriptor: int) -> None:
+        """Read the chunks behind those known, up to the first that is not whole."""
+        size = os.fstat(descriptor).st_size
+        if size <= self._offset:
+            return
+        if os.pread(descriptor, len(MAGIC), 0) != MAGIC:
+            raise SealBrokenError(f"{self._path.name}: not a file of sealed rows; remove it")
+        data = _read(descriptor, self._offset, size)
+        parts, at, known = [self._rows], 0, len(self._rows)
+        while len(data) - at >= _COUNT:
+            rows = int.from_bytes(data[at : at + _COUNT], "big")
+            end = at + _COUNT + NONCE_SIZE + rows * self._width + TAG_SIZE
+            if end > len(data):
+                break
+            plain = unseal(
+                self._key, bytes(data[at + _COUNT : end]), self._bound(known), self._path.name
+            )
+            parts.append(np.frombuffer(plain, np.uint8).reshape(rows, self._width))
+            known, at = known + rows, end
+        self._rows = np.concatenate(parts)
+        self._offset += at
+
+    def _bound(self, first: int) -> bytes:
+        return self._name + first.to_bytes(8, "big")
+
+
+def _read(descriptor: int, start: int, end: int) -> memoryview:
+    parts = bytearray()
+    while start < end and (part := os.pread(descriptor, end - start, start)):
+        parts += part
+        start += len(part)
+    return memoryview(parts)
