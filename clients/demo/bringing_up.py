@@ -66,14 +66,18 @@ def join_partner(
     town.identities[name] = json.loads(request.read_text())["identity"]
 
 
-def run_command(name: str, *arguments: str) -> str:
+def run_command(name: str, *arguments: str, said: str = "") -> str:
     """Run one of our commands and return what it wrote.
+
+    Args:
+        said: what it is told on standard input.
 
     Raises:
         CommandError: it failed; the text is what it said.
     """
     done = subprocess.run(  # noqa: S603  our own module
         [sys.executable, "-m", _MODULES[name], *arguments],
+        input=said,
         capture_output=True,
         text=True,
         check=False,

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from clients.bench.dataset import HELD_OUT, load_dataset, split_rows
 from clients.demo.bringing_up import Town, join_partner, make_hub, run_command
 from clients.demo.comparison import Comparison, compare, draw_table
+from clients.demo.lookups import Lookups, begin_epoch, draw_lookups, look_up
 from clients.demo.town import write_town
 from clients.node.files import load_json
 from clients.output import CommandError
@@ -52,6 +54,12 @@ def run_demo(
         town, holder = _tables(directory, data, people=people, seed=seed)
         steps.begin("starting the hub and three nodes")
         _start(town, processes, directory)
+        steps.begin("making the key that nobody holds")
+        begin_epoch(town)
+        lookups: Lookups | None = None
+        if data is None:
+            steps.begin("publishing reports, checking and screening customers")
+            lookups = look_up(town, directory / "town")
         steps.begin("training over Flower")
         agreed = AGREED_COLUMNS if data is None else None
         _train(town, holder, run, epsilon=epsilon, agreed=agreed)
@@ -59,9 +67,11 @@ def run_demo(
         figures = compare(town, holder, run)
     seconds = time.monotonic() - started
     following = f"lianfang node sent {town.nodes[_other(town, holder)]} {run}"
-    return _result(figures, directory, run, epsilon=epsilon, seconds=seconds) | {
-        "following": following
-    }
+    result = _result(figures, directory, run, epsilon=epsilon, seconds=seconds)
+    if lookups is not None:
+        result |= {"lookups": asdict(lookups)}
+        result["table"] = f"{draw_lookups(lookups)}\n\n{result['table']}"
+    return result | {"following": following}
 
 
 def _tables(directory: Path, data: Path | None, *, people: int, seed: int) -> tuple[Town, str]:
