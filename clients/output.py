@@ -50,6 +50,7 @@ def explain(error: Exception) -> int:
     """
     # Imported where something went wrong: help must not wait for cryptography and gRPC.
     from clients.keys import KeyStoreError  # noqa: PLC0415  see above
+    from clients.lookup.https import HubRefusedError  # noqa: PLC0415  see above
     from compliance.configuration import ConfigError  # noqa: PLC0415  see above
     from compliance.errors import ComplianceError  # noqa: PLC0415  see above
     from protocols.errors import ProtocolError  # noqa: PLC0415  see above
@@ -59,7 +60,7 @@ def explain(error: Exception) -> int:
         case ConfigError() | KeyStoreError() | ProtocolError():
             typer.echo(f"error: {error}", err=True)
             return EXIT_CONFIG
-        case ComplianceError():
+        case ComplianceError() | HubRefusedError():
             typer.echo(f"refused: {error}", err=True)
             return EXIT_REFUSED
         case TransportError() | OSError() | CommandError():

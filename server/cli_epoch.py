@@ -1,4 +1,4 @@
-"""`lianfang-hub epoch`: begin, refresh, status, end; all on the hub that is being served."""
+"""`lianfang-hub epoch`: begin, refresh, status, end, evidence; the hub must be being served."""
 
 from __future__ import annotations
 
@@ -120,6 +120,27 @@ def end(
         f"Ended epoch {epoch}: the hub's share is destroyed."
         + (f"\nNot heard yet: {waiting}; told as soon as connected." if waiting else ""),
         f"lianfang-hub epoch begin {directory}",
+    )
+
+
+@app.command()
+def evidence(
+    directory: Directory,
+    epoch: Annotated[int, typer.Argument(help="The epoch's number.")],
+    asker: Annotated[str, typer.Option(help="The partner whose requests are audited.")],
+    out: Annotated[Path, typer.Option(help="Where the evidence goes, JSON.")],
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Write down what one asker had evaluated in an epoch, for an auditor; it names no person."""
+    from compliance.files import write_atomically
+    from server.lookups import evidence as paper
+
+    write_atomically(out, paper(directory, epoch, asker))
+    say(
+        output,
+        {"epoch": epoch, "asker": asker, "out": str(out)},
+        f"Wrote what {asker} asked in epoch {epoch} to {out}.",
+        f"the auditor runs lianfang desk sample --evidence {out}",
     )
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from compliance.errors import UnknownEpochError
+from compliance.evaluations.book import EvaluationBook
+from compliance.evaluations.evidence import evidence_of
 from compliance.evaluations.store import EpochStore
 from server.api.app import create_app
 from server.api.parts import Parts
 from server.api.running import ApiServer
-from server.epochs.holding import FOLDER, Holding, identities_of
+from server.epochs.holding import BOOK, FOLDER, HUB, Holding, identities_of
 from server.epochs.service import Epochs
 from server.home import HubHome, unix_now
 from server.lookup.service import Evaluations
@@ -81,3 +84,19 @@ def epoch_in_force(home: HubHome) -> int:
         return store.current(unix_now()).epoch
     except UnknownEpochError:
         return 0
+
+
+def evidence(directory: Path, epoch: int, asker: str) -> bytes:
+    """Return what an auditor is given: the hub's book about one asker in one epoch.
+
+    Raises:
+        UnknownEpochError: there is no such epoch.
+    """
+    root = HubHome(directory).root / FOLDER
+    EpochStore(root).manifest(epoch)
+    book = EvaluationBook(root / BOOK)
+    try:
+        entries = book.entries(epoch)
+    finally:
+        book.close()
+    return evidence_of(HUB, asker, epoch, entries).format()

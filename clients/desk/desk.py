@@ -80,7 +80,7 @@ class Answers:
 
 
 class Desk:
-    """One node's desk, kept open between checks.
+    """One node's desk, kept open between checks; for one thread, and many desks of a node.
 
     Args:
         thin: fetch padded buckets for every check instead of keeping whole tables.
@@ -148,6 +148,9 @@ class Desk:
         """
         if purpose not in CASE_PURPOSES or not case:
             raise NotPermittedError("check: needs a purpose that serves a customer, and a case")
+        if case in {value for _, value in identifiers}:
+            # A case's reference stands in journals and command lines; a person's must not.
+            raise NotPermittedError("case: is the identifier itself; give the case's reference")
         if not 1 <= len(identifiers) <= MAX_IDENTIFIERS:
             raise NotPermittedError(
                 f"check: needs 1 to {MAX_IDENTIFIERS} identifiers of one person"

@@ -31,14 +31,11 @@ from itertools import accumulate, count
 from pathlib import Path
 
 from clients.desk.papers import (
-    Entry,
-    Evidence,
     Opening,
     Pick,
     RequestOpening,
     format_openings,
     format_sample,
-    parse_evidence,
     parse_openings,
     parse_sample,
     read_cases,
@@ -47,6 +44,7 @@ from clients.lookup.queries import QueryStore
 from clients.lookup.secrets import OPENING_KEY, keep_secret
 from clients.node.home import Home
 from compliance.configuration import ConfigError
+from compliance.evaluations.evidence import Evidence, EvidenceEntry
 from compliance.files import write_atomically
 from protocols.errors import MalformedMessageError, ProtocolError
 from protocols.group.encoding import decode_scalars
@@ -73,7 +71,7 @@ class Verdict:
         return not self.faults
 
 
-def draw_sample(entries: Sequence[Entry], *, seed: str, size: int) -> list[Pick]:
+def draw_sample(entries: Sequence[EvidenceEntry], *, seed: str, size: int) -> list[Pick]:
     """Draw elements uniformly from all that a holder logged; the same for the same seed.
 
     The seed is chosen after the book was handed over, so that nobody can ask around it.
@@ -135,7 +133,7 @@ class CaseFile:
 
 def audit(
     suite: Suite,
-    entries: Sequence[Entry],
+    entries: Sequence[EvidenceEntry],
     picks: Sequence[Pick],
     openings: Sequence[RequestOpening],
     cases: CaseFile,
@@ -165,7 +163,7 @@ def audit(
     return Verdict(opened, tuple(faults))
 
 
-def _request_fault(entry: Entry, opening: RequestOpening) -> str | None:
+def _request_fault(entry: EvidenceEntry, opening: RequestOpening) -> str | None:
     """Name the first way in which an opened request is not the one that was logged."""
     if len(opening.batch) != entry.count * ELEMENT_SIZE:
         return "the batch has another number of elements than was logged"
@@ -209,7 +207,7 @@ def sample_papers(
         ConfigError: there is no evidence.
         MalformedMessageError: it is none.
     """
-    book = parse_evidence(_read(evidence))
+    book = Evidence.parse(_read(evidence))
     picks = draw_sample(book.entries, seed=seed, size=size)
     write_atomically(out, format_sample(book, picks, seed))
     return book, picks
@@ -245,7 +243,7 @@ def audit_papers(evidence: Path, sample: Path, openings: Path, cases: Path) -> V
         MalformedMessageError: a paper is none.
         InvalidTableError: the case file is none.
     """
-    book = parse_evidence(_read(evidence))
+    book = Evidence.parse(_read(evidence))
     _, picks = parse_sample(_read(sample))
     opened = parse_openings(_read(openings))
     suite = Suite(load_group())

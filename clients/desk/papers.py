@@ -1,6 +1,5 @@
-"""The papers of an audit: evidence, sample, openings and the case file.
+"""The papers of an audit beside the holder's evidence: sample, openings and the case file.
 
-    evidence   a holder's book about one asker in one epoch, straight from the holder
     sample     which elements are to be opened, drawn by the auditor
     openings   what the desk says they were: the only one with identifiers in it
     cases      CSV with the columns case, kind, value; rows without a case are customers
@@ -20,41 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compliance.evaluations.book import BookEntry
+from compliance.evaluations.evidence import Evidence
 from protocols.codec import canonical_json, parse_json
 from protocols.errors import InvalidTableError, MalformedMessageError
 from protocols.group.interface import SCALAR_SIZE
 from protocols.identifiers import IdentifierKind, InvalidIdentifierError, canonicalize
-from protocols.lookup.request import CASE_SIZE
 from protocols.oprf.messages import REQUEST_ID_SIZE
 from protocols.oprf.suite import MAX_BATCH
 
-EVIDENCE = "lianfang/desk/evidence/v1"
 SAMPLE = "lianfang/desk/sample/v1"
 OPENINGS = "lianfang/desk/openings/v1"
-_DIGEST_SIZE = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One request as a holder logged it before it answered."""
-
-    request_id: bytes
-    batch_digest: bytes
-    count: int
-    purpose: str
-    case: bytes
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """A holder's book about one asker in one epoch."""
-
-    holder: str
-    asker: str
-    epoch: int
-    entries: tuple[Entry, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,58 +57,6 @@ class RequestOpening:
     reference: str = field(repr=False)
     salt: bytes = field(repr=False)
     opened: tuple[Opening, ...]
-
-
-def evidence_of(holder: str, asker: str, epoch: int, book: Sequence[BookEntry]) -> Evidence:
-    """Take what a holder's book says about one asker in one epoch."""
-    mine = [entry for entry in book if (entry.asker, entry.epoch) == (asker, epoch)]
-    entries = (
-        Entry(
-            entry.request_id, entry.batch_digest, entry.count, entry.purpose, entry.case, entry.at
-        )
-        for entry in mine
-    )
-    return Evidence(holder, asker, epoch, tuple(entries))
-
-
-def format_evidence(evidence: Evidence) -> bytes:
-    """Write a holder's evidence."""
-    entries = [
-        {
-            "request_id": entry.request_id.hex(),
-            "batch_digest": entry.batch_digest.hex(),
-            "count": entry.count,
-            "purpose": entry.purpose,
-            "case": entry.case.hex(),
-            "at": entry.at,
-        }
-        for entry in evidence.entries
-    ]
-    head = {"format": EVIDENCE, "holder": evidence.holder, "asker": evidence.asker}
-    return canonical_json(head | {"epoch": evidence.epoch, "entries": entries})
-
-
-def parse_evidence(data: bytes) -> Evidence:
-    """Read a holder's evidence.
-
-    Raises:
-        MalformedMessageError: on any other byte string.
-    """
-    value = _paper(data, EVIDENCE, "evidence")
-    entries = tuple(
-        Entry(
-            _hex(item, "request_id", REQUEST_ID_SIZE),
-            _hex(item, "batch_digest", _DIGEST_SIZE),
-            _whole(item, "count", 1, MAX_BATCH),
-            _text(item, "purpose"),
-            _hex(item, "case", CASE_SIZE),
-            _whole(item, "at"),
-        )
-        for item in _list(value, "entries")
-    )
-    if len({entry.request_id for entry in entries}) != len(entries):
-        raise MalformedMessageError("evidence: a request stands in it twice")
-    return Evidence(_text(value, "holder"), _text(value, "asker"), _whole(value, "epoch"), entries)
 
 
 def format_sample(evidence: Evidence, picks: Sequence[Pick], seed: str) -> bytes:

@@ -24,7 +24,7 @@ from clients.desk.desk import Desk
 from clients.desk.journal import CheckEntry
 from clients.desk.matching import Lights, match_all
 from clients.desk.policy import OnDense
-from clients.desk.ranges import DenseRange
+from clients.desk.ranges import DenseRange, find_dense
 from clients.lookup.evaluating import OnProgress
 from compliance.errors import NotPermittedError
 from protocols.identifiers import IdentifierKind
@@ -120,7 +120,7 @@ class Screening:
             needed=len(needed),
             quota_left=self._quota_left(),
             seconds=-(-len(needed) // EVALUATIONS_PER_S),
-            dense=self._desk.watch.peek(needed),
+            dense=find_dense(needed),
         )
 
     def run(
@@ -171,7 +171,8 @@ class Screening:
         if not needed:
             return
         subject = f"screening of {self._name}"
-        dense = self._desk.watch.look(needed, now=self._lookup.clock.now(), subject=subject)
+        now = self._lookup.clock.now()
+        dense = self._desk.watch.look_at_batch(needed, now=now, subject=subject)
         refuses = self._desk.policy.in_screening is OnDense.REFUSE
         if dense is not None and refuses and not approved_by:
             raise NotPermittedError(

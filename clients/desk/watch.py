@@ -46,23 +46,35 @@ class Watch:
         self.alarms.close()
 
     def look(self, canonical: Sequence[bytes], *, now: int, subject: str) -> DenseRange | None:
-        """Judge identifiers with those asked lately, and raise an alarm if they are dense."""
+        """Judge a customer's identifiers with those asked lately; alarm if they are dense.
+
+        Identifiers that complete a dense range are not remembered: the next of the range
+        alarms again, and the next innocent customer does not.
+        """
         with exclusive(self._folder):
             asked = list(dict.fromkeys([*self._window(), *canonical]))
-            self._store(asked[-WINDOW:])
-        dense = find_dense(asked)
-        if dense is not None:
-            self.alarms.raise_alarm(Alarm(AlarmKind.DENSE_RANGE, now, subject, dense.text))
+            dense = find_dense(asked)
+            if dense is None:
+                self._store(asked[-WINDOW:])
+        self._tell(dense, now, subject)
         return dense
 
-    def peek(self, canonical: Sequence[bytes]) -> DenseRange | None:
-        """Judge identifiers with those asked lately, without a trace."""
-        return find_dense(list(dict.fromkeys([*self._window(), *canonical])))
+    def look_at_batch(
+        self, canonical: Sequence[bytes], *, now: int, subject: str
+    ) -> DenseRange | None:
+        """Judge a batch by itself, and raise an alarm if it is dense."""
+        dense = find_dense(canonical)
+        self._tell(dense, now, subject)
+        return dense
 
     def note_canary(self, contributor: str, *, now: int, subject: str) -> None:
         """Raise an alarm: an identifier was asked for that belongs to nobody."""
         text = f"a canary of {contributor} was asked for: find out who chose this identifier"
         self.alarms.raise_alarm(Alarm(AlarmKind.CANARY, now, subject, text))
+
+    def _tell(self, dense: DenseRange | None, now: int, subject: str) -> None:
+        if dense is not None:
+            self.alarms.raise_alarm(Alarm(AlarmKind.DENSE_RANGE, now, subject, dense.text))
 
     def _window(self) -> list[bytes]:
         path = self._folder / "window.sealed"

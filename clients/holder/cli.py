@@ -1,4 +1,4 @@
-"""`lianfang holder`: start, status."""
+"""`lianfang holder`: start, status, evidence."""
 
 from __future__ import annotations
 
@@ -58,6 +58,28 @@ def status(directory: Directory, output: Formatted = Format.TEXT) -> None:
 
     found = describe(directory, unix_now())
     say(output, found, status_text(found), _following(directory, found))
+
+
+@app.command()
+def evidence(
+    directory: Directory,
+    epoch: Annotated[int, typer.Argument(help="The epoch's number.")],
+    asker: Annotated[str, typer.Option(help="The partner whose requests are audited.")],
+    out: Annotated[Path, typer.Option(help="Where the evidence goes, JSON.")],
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Write down what one asker had evaluated in an epoch, for an auditor; it names no person."""
+    from clients.holder import status as state
+    from compliance.files import write_atomically
+
+    paper = state.evidence(directory, epoch, asker)
+    write_atomically(out, paper)
+    say(
+        output,
+        {"epoch": epoch, "asker": asker, "out": str(out)},
+        f"Wrote what {asker} asked in epoch {epoch} to {out}.",
+        f"the auditor runs lianfang desk sample --evidence {out}",
+    )
 
 
 def _stop_after_input(stop: threading.Event) -> None:

@@ -9,6 +9,7 @@ from clients.holder.home import HolderHome
 from clients.node.home import Home
 from compliance.errors import UnknownEpochError
 from compliance.evaluations.book import EvaluationBook
+from compliance.evaluations.evidence import evidence_of
 from compliance.evaluations.store import EpochStore
 from protocols.epoch.manifest import EpochManifest
 
@@ -37,6 +38,23 @@ def describe(directory: Path, now: int) -> dict[str, Any]:
         "reason": noted["reason"] if noted else "",
         "epochs": epochs,
     }
+
+
+def evidence(directory: Path, epoch: int, asker: str) -> bytes:
+    """Return what an auditor is given: this holder's book about one asker in one epoch.
+
+    Raises:
+        UnknownEpochError: no such epoch has been agreed here.
+        ConfigError: there is no node here.
+    """
+    home = HolderHome(Home(directory))
+    home.store().manifest(epoch)
+    book = home.book()
+    try:
+        entries = book.entries(epoch)
+    finally:
+        book.close()
+    return evidence_of(home.config().name, asker, epoch, entries).format()
 
 
 def _epoch(

@@ -30,7 +30,7 @@ from protocols.link import TransportError
 TIMEOUT_S = 60.0
 PAUSES_S = (0.2, 1.0, 3.0)
 MAX_BODY = 64 << 20
-PIECE = 1 << 20
+PIECE = 1 << 16
 _PROBLEM = "urn:lianfang:problem:"
 _AGAIN = frozenset({502, 503, 504})  # from whatever stands before the hub
 _NOT_READY = frozenset({503, 504})
@@ -81,6 +81,8 @@ class Https:
             base_url=f"https://{address}",
             verify=_context(credentials),
             timeout=limits,
+            # Records do not compress, and an answer is as long as it says.
+            headers={"Accept-Encoding": "identity"},
             # The address is what the partner configured: no proxy of the environment.
             trust_env=False,
         )

@@ -23,6 +23,7 @@ from clients.lookup.secrets import NONCE_SIZE, TAG_SIZE, Random, SealBrokenError
 MAGIC = b"lianfang-rows-1\n"
 CHUNK_ROWS = 1 << 16
 _COUNT = 4
+_SPARE = 8
 
 
 class SealedRows:
@@ -34,7 +35,8 @@ class SealedRows:
         self._name = name
         self._width = width
         self._random = random
-        self._rows = np.empty((0, width), np.uint8)
+        self._buffer = np.empty((0, width), np.uint8)
+        self._count = 0
         self._offset = len(MAGIC)
 
     def load(self) -> NDArray[np.uint8]:
@@ -46,7 +48,7 @@ class SealedRows:
         if self._path.exists():
             with self._path.open("rb") as file:
                 self._read_on(file.fileno())
-        return self._rows
+        return self._buffer[: self._count]
 
     def append(self, rows: NDArray[np.uint8], expected: int) -> bool:
         """Add rows behind the first `expected`; durable when this returns True.
@@ -62,7 +64,7 @@ class SealedRows:
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, MAGIC)
             self._read_on(descriptor)
-            if len(self._rows) != expected:
+            if self._count != expected:
                 return False
             os.ftruncate(descriptor, self._offset)
             self._write(descriptor, rows, expected)
@@ -88,7 +90,8 @@ class SealedRows:
         if os.pread(descriptor, len(MAGIC), 0) != MAGIC:
             raise SealBrokenError(f"{self._path.name}: not a file of sealed rows; remove it")
         data = _read(descriptor, self._offset, size)
-        parts, at, known = [self._rows], 0, len(self._rows)
+        parts: list[bytes] = []
+        at, known = 0, self._count
         while len(data) - at >= _COUNT:
             rows = int.from_bytes(data[at : at + _COUNT], "big")
             end = at + _COUNT + NONCE_SIZE + rows * self._width + TAG_SIZE
@@ -97,10 +100,20 @@ class SealedRows:
             plain = unseal(
                 self._key, bytes(data[at + _COUNT : end]), self._bound(known), self._path.name
             )
-            parts.append(np.frombuffer(plain, np.uint8).reshape(rows, self._width))
+            parts.append(plain)
             known, at = known + rows, end
-        self._rows = np.concatenate(parts)
+        self._keep(np.frombuffer(b"".join(parts), np.uint8).reshape(-1, self._width))
         self._offset += at
+
+    def _keep(self, rows: NDArray[np.uint8]) -> None:
+        end = self._count + len(rows)
+        if end > len(self._buffer):
+            # With room to grow, so that one more row does not copy a million.
+            grown = np.empty((end + end // _SPARE, self._width), np.uint8)
+            grown[: self._count] = self._buffer[: self._count]
+            self._buffer = grown
+        self._buffer[self._count : end] = rows
+        self._count = end
 
     def _bound(self, first: int) -> bytes:
         return self._name + first.to_bytes(8, "big")

@@ -21,12 +21,14 @@ from clients.lookup.cache import OutputCache
 from clients.lookup.evaluating import BATCH, Evaluation, Evaluator, OnProgress
 from clients.lookup.secrets import Random
 from clients.lookup.tables import Change, Table, TableStore
-from clients.lookup.trust import Trust
+from clients.lookup.trust import ForkedEpochError, Trust
 from clients.node.files import store_json
 from clients.node.home import Home
 from compliance.clock import Clock, SystemClock
 from compliance.configuration import ConfigError, read_object
+from compliance.errors import ComplianceError
 from protocols.epoch.manifest import EpochManifest
+from protocols.errors import ProtocolError
 from protocols.group.select import load_group
 from protocols.link import TransportError
 from protocols.lookup.request import Purpose
@@ -112,7 +114,14 @@ class Lookup:
         self._current = self.trust.manifest(self.api, now)
         changes = self._store.sync(self.api, self._current, now)
         store_json(self._synced, {"at": now, "epoch": self._current.epoch})
+        self.forget(now)
         return changes
+
+    def forget(self, now: int) -> None:
+        """Remove tables and outputs of epochs that are over; queries stay, for audits."""
+        for epoch in self.trust.over(now):
+            self._store.forget(epoch)
+            OutputCache.forget(self.home, epoch)
 
     def evaluate(
         self,
@@ -146,12 +155,26 @@ class Lookup:
         raise AssertionError("unreachable: the last try returns or raises")
 
     def freshen(self, refresh_s: int) -> str:
-        """Sync if the last time is long ago; returns what went wrong with it, or nothing."""
+        """Sync if the last time is long ago; returns what went wrong with it, or nothing.
+
+        What is on disk stays in use as long as it is valid. A forked epoch alone ends that.
+
+        Raises:
+            ForkedEpochError: holders signed two manifests for one epoch.
+        """
         if 0 <= self.clock.now() - self.synced_at() < refresh_s:
             return ""
         try:
             self.sync()
-        except TransportError as error:
+        except ForkedEpochError:
+            raise
+        except (
+            TransportError,
+            HubRefusedError,
+            ConfigError,
+            ProtocolError,
+            ComplianceError,
+        ) as error:
             return str(error)
         return ""
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +27,11 @@ from clients.lookup.api import HubApi, HubRefusedError, TableEntry
 from clients.lookup.trust import ALARMS, Trust
 from clients.node.files import exclusive, make_private_directory
 from clients.node.home import Home
-from compliance.errors import NotPermittedError
+from compliance.configuration import ConfigError
+from compliance.errors import ComplianceError, NotPermittedError
 from compliance.files import write_atomically
 from protocols.epoch.manifest import EpochManifest
-from protocols.errors import InvalidProofError, MalformedMessageError
+from protocols.errors import InvalidProofError, MalformedMessageError, ProtocolError
 from protocols.lookup.delta import Delta, merge
 from protocols.lookup.derivation import derive_tags
 from protocols.lookup.payload import Payload, Slot
@@ -113,6 +115,9 @@ class TableStore:
     def sync(self, api: HubApi, manifest: EpochManifest, now: int) -> list[Change]:
         """Bring every contributor's table to the newest version that the hub has.
 
+        One contributor's fault keeps no other's table from being fetched; the first fault is
+        raised at the end.
+
         Raises:
             InvalidProofError: a signature, root or list does not hold.
             ForkedTableError: a contributor signed two truths; an alarm is raised.
@@ -120,12 +125,25 @@ class TableStore:
         """
         tables = api.tables(manifest.epoch)
         self._trust.verify_list(tables, manifest)
-        return [self._sync_one(api, manifest, entry, now) for entry in tables.entries]
+        changes, faults = [], list[Exception]()
+        for entry in tables.entries:
+            try:
+                changes.append(self._sync_one(api, manifest, entry, now))
+            except (ConfigError, ProtocolError, ComplianceError, HubRefusedError) as error:
+                faults.append(error)
+        if faults:
+            raise faults[0]
+        return changes
 
     def tables(self, manifest: EpochManifest) -> dict[str, Table]:
         """Return the tables in force, by contributor."""
         found = {name: self._table(manifest.epoch, name) for name in manifest.contributors}
         return {name: table for name, table in found.items() if table is not None}
+
+    def forget(self, epoch: int) -> None:
+        """Remove all tables of an epoch that is over."""
+        shutil.rmtree(self._root / str(epoch), ignore_errors=True)
+        self._open = {key: table for key, table in self._open.items() if key[0] != epoch}
 
     def _sync_one(
         self, api: HubApi, manifest: EpochManifest, entry: TableEntry, now: int

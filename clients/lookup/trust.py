@@ -108,6 +108,15 @@ class Trust:
         fresh = [item for item in serving if item.covers(now)] or serving
         return max(fresh, key=lambda item: item.epoch, default=None)
 
+    def over(self, now: int) -> list[int]:
+        """Return the kept epochs that no holder serves any more."""
+        found = [self.known(int(path.stem)) for path in self._folder.glob("*.json")]
+        return [
+            item.epoch
+            for item in found
+            if item is not None and item.not_after + item.grace_s <= now
+        ]
+
     def verify_list(self, tables: TableList, manifest: EpochManifest) -> None:
         """Check that the hub signed this list for this epoch.
 

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from server.api.errors import NotFoundError, RangeError
 
@@ -80,7 +81,23 @@ def file_response(request: Request, path: Path, *, etag: str, media_type: str) -
     if not span.is_whole:
         headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{span.size}"
     status = 200 if span.is_whole else 206
-    return StreamingResponse(_read(file, span), status, headers=headers, media_type=media_type)
+    return _FileResponse(file, span, status, headers=headers, media_type=media_type)
+
+
+class _FileResponse(StreamingResponse):
+    """Closes the file however the answer ends, also when the caller goes away in its middle."""
+
+    def __init__(
+        self, file: BinaryIO, span: Span, status: int, *, headers: dict[str, str], media_type: str
+    ) -> None:
+        self._file = file
+        super().__init__(_read(file, span), status, headers=headers, media_type=media_type)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._file.close()
 
 
 def _wanted(request: Request, size: int, etag: str) -> Span:
@@ -101,9 +118,8 @@ def _wanted(request: Request, size: int, etag: str) -> Span:
 
 
 def _read(file: BinaryIO, span: Span) -> Iterator[bytes]:
-    with file:
-        file.seek(span.start)
-        left = span.end - span.start
-        while left and (chunk := file.read(min(_CHUNK_SIZE, left))):
-            left -= len(chunk)
-            yield chunk
+    file.seek(span.start)
+    left = span.end - span.start
+    while left and (chunk := file.read(min(_CHUNK_SIZE, left))):
+        left -= len(chunk)
+        yield chunk

@@ -32,6 +32,7 @@ from server.identity.peer import CONTROL_NAME
 # Under this name the hub takes part in runs and holds its share.
 HUB = CONTROL_NAME
 FOLDER = "holder"
+BOOK = "book.journal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def open_holding(
     suite = suite or Suite(load_group(), Mode.VOPRF)
     clock = clock or SystemClock()
     store = EpochStore(home.root / FOLDER)
-    book = EvaluationBook(home.root / FOLDER / "book.journal")
+    book = EvaluationBook(home.root / FOLDER / BOOK)
     identities = identities_of(home)
     return Holding(
         home=home,

@@ -3,6 +3,7 @@
 import os
 import random
 import select
+import shutil
 import socket
 import threading
 import time
@@ -136,7 +137,7 @@ class Town:
     suite: Suite
     shares: dict
     identities: dict
-    authority: object
+    kit: Path
     clock: FixedClock
     manifest: EpochManifest = None
     signed: SignedManifest = None
@@ -159,15 +160,8 @@ class Town:
 
     def _join(self, root, name):
         (root / "keys").mkdir(parents=True, mode=0o700)
-        identity = self.identities[name]
-        pem = identity.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        (root / "keys" / "identity.key").write_bytes(pem)
-        (root / "keys" / "identity.key").chmod(0o600)
-        create_keys(root / "keys")
-        request = certificate_request(load_keys(root / "keys"), name)
-        certificate = issue_node(self.authority, request, name, NOW)
-        authority = (self.directory / "authority" / "ca.crt").read_bytes()
-        store_certificate(root / "keys", certificate, authority)
+        for path in (self.kit / name / "keys").iterdir():
+            shutil.copy(path, root / "keys")
         self._write(root, name, f"127.0.0.1:{self.port}")
 
     def _write(self, root, name, address):
@@ -286,55 +280,119 @@ def key_shares():
     return run_together({name: generate_key(suite, setup, name, source) for name in HOLDERS})
 
 
+@pytest.fixture(scope="session")
+def identities():
+    return {
+        name: Ed25519PrivateKey.from_private_bytes(name[:4].ljust(4).encode() * 8)
+        for name in (*HOLDERS, "insurer")
+    }
+
+
+@pytest.fixture(scope="session")
+def kit(tmp_path_factory, identities):
+    """A directory with the hub's authority, and the keys and certificates of every partner."""
+    made = tmp_path_factory.mktemp("kit")
+    authority = create_authority(made / "authority", HUB, NOW)
+    issue_server(authority, made / "authority", ["127.0.0.1"], NOW)
+    for name in PARTNERS:
+        keys = made / name / "keys"
+        keys.mkdir(parents=True, mode=0o700)
+        pem = identities[name].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (keys / "identity.key").write_bytes(pem)
+        (keys / "identity.key").chmod(0o600)
+        create_keys(keys)
+        certificate = issue_node(authority, certificate_request(load_keys(keys), name), name, NOW)
+        store_certificate(keys, certificate, (made / "authority" / "ca.crt").read_bytes())
+    return made
+
+
+class Servers:
+    """Servers on loopback that one test after the other puts its own hub behind."""
+
+    def __init__(self, kit):
+        self._keys = kit / "authority"
+        self._running = []
+        self._free = []
+
+    def take(self, parts):
+        if not self._free:
+            app = create_app(parts)
+            server = ApiServer(app, hub=HUB)
+            port = server.start(
+                "127.0.0.1",
+                0,
+                authority=self._keys / "ca.crt",
+                certificate=self._keys / "server.pem",
+                key=self._keys / "server.key",
+            )
+            self._running.append(server)
+            self._free.append((app, port))
+        app, port = self._free.pop()
+        app.state.parts = parts
+        return app, port
+
+    def give_back(self, taken):
+        self._free.append(taken)
+
+    def stop(self):
+        for server in self._running:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def servers(kit):
+    made = Servers(kit)
+    yield made
+    made.stop()
+
+
 @pytest.fixture
-def make_town(tmp_path, key_shares):
+def make_town(tmp_path, key_shares, identities, kit, servers):
     """Start hubs; every one is stopped at the end."""
+    public = {name: key.public_key() for name, key in identities.items()}
     started = []
 
     def make(quota=100_000):
         directory = tmp_path / f"town-{len(started)}"
         directory.mkdir()
-        authority = create_authority(directory / "authority", HUB, NOW)
-        issue_server(authority, directory / "authority", ["127.0.0.1"], NOW)
-        identities = {
-            name: Ed25519PrivateKey.from_private_bytes(name[:4].ljust(4).encode() * 8)
-            for name in (*HOLDERS, "insurer")
-        }
-        public = {name: key.public_key() for name, key in identities.items()}
         suite = Suite(load_group())
-        town = Town(
-            directory, suite, dict(key_shares), identities, authority, FixedClock(NOW), quota=quota
-        )
+        clock = FixedClock(NOW)
+        town = Town(directory, suite, dict(key_shares), identities, kit, clock, quota=quota)
         for name in HOLDERS:
             store = EpochStore(directory / "holders" / name / "epochs")
             town.books[name] = EvaluationBook(directory / "holders" / name / "book.journal")
             town.holders[name] = KeyHolder(
-                name, suite, store, town.books[name], public.get, town.clock, os.urandom
+                name, suite, store, town.books[name], public.get, clock, os.urandom
             )
         town.put_in_force(town.signed_manifest())
         others = DirectHolders({name: town.holders[name] for name in HOLDERS[1:]})
         hub = town.holders["hub"]
         evaluations = Evaluations(
-            holder=hub, holders=others, store=hub.store, book=town.books["hub"],
-            identity=identities["hub"], clock=town.clock,
-        )  # fmt: skip
+            holder=hub,
+            holders=others,
+            store=hub.store,
+            book=town.books["hub"],
+            identity=identities["hub"],
+            clock=clock,
+        )
         town.parts = Parts(
-            hub=HUB, evaluations=evaluations, epochs=hub.store,
+            hub=HUB,
+            evaluations=evaluations,
+            epochs=hub.store,
             tables=Tables(directory / "tables", hub=HUB, identities=public.get),
-            holders=others, identities=public.get, identity=identities["hub"], clock=town.clock,
-        )  # fmt: skip
-        server = ApiServer(create_app(town.parts), hub=HUB)
-        keys = directory / "authority"
-        town.port = server.start(
-            "127.0.0.1", 0,
-            authority=keys / "ca.crt", certificate=keys / "server.pem", key=keys / "server.key",
-        )  # fmt: skip
-        started.append((server, town))
+            holders=others,
+            identities=public.get,
+            identity=identities["hub"],
+            clock=clock,
+        )
+        taken = servers.take(town.parts)
+        town.port = taken[1]
+        started.append((taken, town))
         return town
 
     yield make
-    for server, town in started:
-        server.stop()
+    for taken, town in started:
+        servers.give_back(taken)
         town.parts.close()
         for book in town.books.values():
             book.close()

@@ -1,7 +1,5 @@
 """The town's reports are what a feed takes, and say what the police's table says."""
 
-import os
-
 import polars as pl
 import pytest
 
@@ -42,4 +40,4 @@ def test_no_witness_and_nothing_taken_back_is_reported(town):
 
 def test_telecom_reports_victims_alone(town):
     assert set(pl.read_csv(town[2])["slot"]) == {Slot.VICTIM.name.lower()}
-    assert os.path.getsize(town[2]) < 100_000
+    assert town[2].stat().st_size < 100_000

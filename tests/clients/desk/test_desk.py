@@ -110,6 +110,8 @@ def test_check_needs_a_case_and_a_serving_purpose(town, desk, person):
         check(desk, (PERSON, person(1)), case="")
     with pytest.raises(NotPermittedError):
         check(desk, (PERSON, person(1)), purpose=Purpose.SCREENING)
+    with pytest.raises(NotPermittedError, match="the identifier itself"):
+        check(desk, (PERSON, person(1)), case=person(1))
     with pytest.raises(InvalidIdentifierError):
         check(desk, (PERSON, "A123456780"))
     with pytest.raises(UnsupportedParameterError):
@@ -188,6 +190,11 @@ def test_walking_through_a_range_raises_an_alarm(town, desk):
     alarms.close()
     assert {alarm.kind for alarm in found} == {AlarmKind.DENSE_RANGE}
     assert len(found) == 21  # from the twentieth neighbour on
+    # An innocent customer after that raises none.
+    check(desk, (PHONE, "0987654321"))
+    alarms = Alarms(town.home().root / ALARMS)
+    assert len(alarms.all()) == 21
+    alarms.close()
     assert not any("0912" in alarm.text + alarm.subject for alarm in found)
 
 
@@ -201,7 +208,9 @@ def test_range_is_refused_where_the_policy_says_so(town, person):
             check(desk, (PHONE, f"0912000{serial}"))
         with pytest.raises(NotPermittedError, match="next to each other"):
             check(desk, (PHONE, "0912000119"))
-    assert town.used() == 19
+        assert town.used() == 19
+        check(desk, (PHONE, "0987654321"))
+    assert town.used() == 20
 
 
 def test_record_that_does_not_open_is_never_green(town, desk, person):

@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from clients.desk.cli import app
-from clients.desk.papers import evidence_of, format_evidence
 from clients.lookup.secrets import CACHE_KEY
 from compliance.errors import NotPermittedError
+from compliance.evaluations.evidence import evidence_of
 from protocols.errors import UnsupportedParameterError
 from protocols.identifiers import IdentifierKind
 from protocols.lookup.payload import Slot, Status
@@ -140,7 +140,7 @@ def test_audit_from_book_to_verdict(directory, tmp_path, person, town):
     names = ("evidence.json", "sample.json", "openings.json", "cases.csv")
     evidence, sample, openings, cases = (tmp_path / name for name in names)
     book = evidence_of("police", "insurer", town.manifest.epoch, town.entries("hub"))
-    evidence.write_bytes(format_evidence(book))
+    evidence.write_bytes(book.format())
     drawn = as_json("sample", "--evidence", evidence, "--seed", "2026", "--size", 20, "--out",
                     sample)  # fmt: skip
     assert drawn["drawn"] == 2

@@ -11,20 +11,19 @@ from hypothesis import strategies as st
 from clients.desk.desk import Desk
 from clients.desk.openings import CaseFile, audit, draw_sample, open_sample
 from clients.desk.papers import (
-    Entry,
+    OPENINGS,
+    SAMPLE,
     Opening,
     Pick,
-    evidence_of,
-    format_evidence,
     format_openings,
     format_sample,
-    parse_evidence,
     parse_openings,
     parse_sample,
     read_cases,
 )
 from clients.lookup.queries import QueryStore
 from clients.lookup.secrets import OPENING_KEY, keep_secret
+from compliance.evaluations.evidence import FORMAT, Evidence, EvidenceEntry, evidence_of
 from protocols.errors import InvalidTableError, MalformedMessageError
 from protocols.identifiers import IdentifierKind, canonicalize
 from protocols.lookup.request import Purpose
@@ -157,7 +156,8 @@ def test_requests_of_another_desk_are_not_opened(asked):
 
 def test_sample_is_uniform_repeatable_and_of_the_seed():
     entries = [
-        Entry(bytes([n]) * 16, bytes(32), 1 + n * 10, "screening", bytes(32), 0) for n in range(9)
+        EvidenceEntry(bytes([n]) * 16, bytes(32), 1 + n * 10, Purpose.SCREENING, bytes(32), 0)
+        for n in range(9)
     ]
     total = sum(entry.count for entry in entries)
     first = draw_sample(entries, seed="one", size=40)
@@ -179,7 +179,7 @@ def test_sample_is_uniform_repeatable_and_of_the_seed():
 
 def test_papers_survive_writing_and_reading(asked):
     book = evidence(asked)
-    assert parse_evidence(format_evidence(book)) == book
+    assert Evidence.parse(book.format()) == book
     picks = draw_sample(book.entries, seed="s", size=7)
     assert parse_sample(format_sample(book, picks, "s")) == (book.epoch, picks)
     found = opened(asked, picks)
@@ -200,10 +200,10 @@ def test_papers_survive_writing_and_reading(asked):
 ))  # fmt: skip
 def test_any_paper_is_read_or_malformed(value):
     for parse, form in (
-        (parse_evidence, "evidence"), (parse_sample, "sample"), (parse_openings, "openings"),
+        (Evidence.parse, FORMAT), (parse_sample, SAMPLE), (parse_openings, OPENINGS),
     ):  # fmt: skip
         if isinstance(value, dict):
-            value = value | {"format": f"lianfang/desk/{form}/v1"}
+            value = value | {"format": form}
         try:
             parse(json.dumps(value).encode())
         except MalformedMessageError:

@@ -188,3 +188,32 @@ def test_holder_with_another_share_is_found_out(town, people):
     service._holder = WithAnotherShare()
     with api, pytest.raises(InvalidProofError, match="answer of hub"):
         evaluator.evaluate(people(4), purpose=Purpose.SCREENING)
+
+
+def test_finished_queries_are_put_away_with_their_receipts(town, people):
+    home = town.home()
+    evaluator, api = evaluator_of(town, home)
+    with api:
+        evaluator.evaluate(people(20), purpose=Purpose.SCREENING)
+        evaluator.evaluate(people(20), purpose=Purpose.SCREENING, on_outputs=lambda i, o: None)
+    folder = home.root / "lookup" / "queries"
+    assert not list((folder / "open").iterdir())
+    assert len(list((folder / "5").glob("*.query"))) == 4
+    assert len(list((folder / "5").glob("*.receipt"))) == 4
+
+
+@pytest.mark.parametrize("change", [{"used": 0}, {"count": 3}, {"signature": bytes(64)}])
+def test_receipt_that_the_hub_did_not_sign_is_refused(town, people, change):
+    evaluator, api = evaluator_of(town, town.home())
+    genuine = api.evaluate
+
+    def forging(request):
+        reply = genuine(request)
+        # A changed count would not fit the answers; it is put in behind the reply's back.
+        forged = replace(reply.receipt, **change)
+        object.__setattr__(reply, "receipt", forged)
+        return reply
+
+    api.evaluate = forging
+    with api, pytest.raises(InvalidProofError, match="receipt"):
+        evaluator.evaluate(people(2), purpose=Purpose.SCREENING)

@@ -1,0 +1,295 @@
+"""Asking the witnesses for their cosignatures, all at once, and what became of each.
+
+    hub -> witness   old 0 or what it last cosigned, the proof from there, the checkpoint
+    witness -> hub   200 and its lines; 409 and its size: asked again from there
+
+Anything but 200 with a signature that verifies is "not cosigned". A witness that says that we
+contradict ourselves is an alarm, kept with what was sent and answered; so is one that has seen
+more of our log than we have. Neither stops the log: what is published needs the quorum, and a
+fork will not find it.
+
+A witness that is away costs the others nothing: with a quorum at hand the rest have `GRACE_S`
+more, and what comes later is dropped. Nobody here holds anything that an append waits for.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from time import monotonic
+
+from compliance.clock import Clock
+from compliance.errors import ComplianceError
+from compliance.log.alarms import Alarm, AlarmKind, LogAlarms
+from compliance.log.log import Prove
+from protocols.errors import InvalidProofError, MalformedMessageError, ProtocolError
+from protocols.link import TransportError
+from protocols.tlog.asking import WitnessAnswer
+from protocols.tlog.checkpoint import Checkpoint
+from protocols.tlog.errors import NotCosignedError
+from protocols.tlog.note import Note, SignatureLine, VerifierKey
+from protocols.tlog.policy import Policy
+from protocols.tlog.witness import AddCheckpoint, read_answer
+from server.log.places import Place
+
+TIMEOUT_S = 10.0
+GRACE_S = 0.5
+# The size it told may be old when we ask again, if another process of ours asks as well.
+_ATTEMPTS = 4
+
+_log = logging.getLogger("lianfang.log")
+
+
+class Standing(StrEnum):
+    """How the hub stands with a witness since it was last asked."""
+
+    UNASKED = "unasked"
+    COSIGNED = "cosigned"
+    AWAY = "away"
+    REFUSED = "refused"  # it does not know the log, or answered what it must not
+    OVERTAKEN = "overtaken"  # it has cosigned a later checkpoint of ours already
+    DOUBTS = "doubts"  # it says that we contradict ourselves, or show less than before
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessState:
+    """What became of the last request to a witness.
+
+    Args:
+        size: of the checkpoint that it last cosigned, `at` when; 0 if none yet.
+        text: why it did not cosign, for people; empty if it did.
+    """
+
+    name: str
+    standing: Standing = Standing.UNASKED
+    size: int = 0
+    at: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedWitness:
+    """A witness, its keys, and where it is asked."""
+
+    name: str
+    keys: tuple[VerifierKey, ...]
+    place: Place
+
+
+class Witnessing:
+    """Asks a set of witnesses; `cosign` is what `compliance.log.Log` takes.
+
+    Args:
+        size_of: how many entries the log of an origin has at this moment.
+        timeout_s: within which all must have answered, repetitions included.
+    """
+
+    def __init__(
+        self,
+        witnesses: Sequence[AskedWitness],
+        *,
+        policy: Policy,
+        alarms: LogAlarms,
+        size_of: Callable[[str], int],
+        clock: Clock,
+        timeout_s: float = TIMEOUT_S,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        self._witnesses = tuple(witnesses)
+        self._policy = policy
+        self._alarms = alarms
+        self._size_of = size_of
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._grace_s = grace_s
+        self._lock = threading.Lock()
+        self._states = {item.name: WitnessState(item.name) for item in witnesses}
+        self._known: dict[tuple[str, str], int] = {}
+        # One request to a witness at a time: one that hangs holds one thread, not all.
+        self._turns = {item.name: threading.Lock() for item in witnesses}
+        self._pool = ThreadPoolExecutor(
+            max(1, len(self._witnesses)), thread_name_prefix="witnessing"
+        )
+
+    def cosign(self, note: Note, prove: Prove) -> list[SignatureLine]:
+        """Return the cosignatures over a signed checkpoint that came in time.
+
+        Args:
+            prove: returns the proof that the checkpoint extends the tree of a smaller size.
+        """
+        ends_at = monotonic() + self._timeout_s
+        proofs = _Proofs(prove)
+        waiting: set[Future[list[SignatureLine]]] = {
+            self._pool.submit(self._ask_in_turn, witness, note, proofs, ends_at)
+            for witness in self._witnesses
+        }
+        lines: list[SignatureLine] = []
+        while waiting:
+            had = len(lines)
+            done, waiting = wait(waiting, max(0.0, ends_at - monotonic()), FIRST_COMPLETED)
+            if not done:
+                break
+            lines += [line for future in done for line in future.result()]
+            if len(lines) > had and self._is_enough(note, lines):
+                ends_at = min(ends_at, monotonic() + self._grace_s)
+        return lines
+
+    def states(self) -> list[WitnessState]:
+        """Return what became of the last request to each witness."""
+        with self._lock:
+            return list(self._states.values())
+
+    def alarms_open(self) -> int:
+        """Return how many alarms nobody has closed."""
+        return len(self._alarms.open())
+
+    def close(self) -> None:
+        """Wait for requests under way, and give the connections back."""
+        self._pool.shutdown(cancel_futures=True)
+        for witness in self._witnesses:
+            witness.place.close()
+
+    def _is_enough(self, note: Note, lines: Sequence[SignatureLine]) -> bool:
+        try:
+            self._policy.verify(note.with_signatures(lines))
+        except ProtocolError:
+            return False
+        return True
+
+    def _ask_in_turn(
+        self, witness: AskedWitness, note: Note, proofs: _Proofs, ends_at: float
+    ) -> list[SignatureLine]:
+        """Ask one witness and take down what became of it; raises nothing."""
+        turn = self._turns[witness.name]
+        if not turn.acquire(blocking=False):
+            return []  # the request before still hangs; its outcome is taken down there
+        try:
+            return self._ask(witness, note, proofs, ends_at)
+        except TransportError as error:
+            self._tell(witness, Standing.AWAY, str(error))
+        except (ProtocolError, ComplianceError) as error:
+            self._tell(witness, Standing.REFUSED, str(error))
+        except Exception as error:
+            # One witness must not keep the others' cosignatures from being used.
+            _log.exception("witness %s", witness.name)
+            self._tell(witness, Standing.REFUSED, f"failed with {type(error).__name__}")
+        finally:
+            turn.release()
+        return []
+
+    def _ask(
+        self, witness: AskedWitness, note: Note, proofs: _Proofs, ends_at: float
+    ) -> list[SignatureLine]:
+        checkpoint = Checkpoint.parse(note.text)
+        known = self._known.get((witness.name, checkpoint.origin), 0)
+        old = known if known <= checkpoint.size else 0
+        for _ in range(_ATTEMPTS):
+            request = AddCheckpoint(old, proofs.of(old), note).encode()
+            left_s = ends_at - monotonic()
+            if left_s <= 0:
+                raise TransportError("no answer in time", retryable=True)
+            answer = witness.place.ask(request, left_s)
+            try:
+                lines = read_answer(
+                    answer.status, answer.content_type, answer.body, note=note, keys=witness.keys
+                )
+            except NotCosignedError as error:
+                if error.known_size is None or error.known_size == old:
+                    self._refused(witness, checkpoint, request, answer, error)
+                    return []
+                old = error.known_size
+                if old > checkpoint.size:
+                    self._ahead(witness, checkpoint, old, request, answer)
+                    return []
+                continue
+            self._cosigned(witness, checkpoint)
+            return lines
+        self._tell(witness, Standing.REFUSED, f"answered {_ATTEMPTS} times with another size")
+        return []
+
+    def _cosigned(self, witness: AskedWitness, checkpoint: Checkpoint) -> None:
+        now = self._clock.now()
+        self._known[witness.name, checkpoint.origin] = checkpoint.size
+        with self._lock:
+            self._states[witness.name] = WitnessState(
+                witness.name, Standing.COSIGNED, checkpoint.size, now
+            )
+        # It has checked that what it cosigned before is part of this: its doubts are settled.
+        for raised in self._alarms.open():
+            if (raised.alarm.witness, raised.alarm.log) == (witness.name, checkpoint.origin):
+                reason = f"cosigned size {checkpoint.size}"
+                self._alarms.close_alarm(raised.number, at=now, reason=reason)
+
+    def _refused(
+        self,
+        witness: AskedWitness,
+        checkpoint: Checkpoint,
+        request: bytes,
+        answer: WitnessAnswer,
+        error: NotCosignedError,
+    ) -> None:
+        if not error.suspects_fork:
+            self._tell(witness, Standing.REFUSED, str(error))
+            return
+        text = f"fork: size {checkpoint.size} contradicts what it cosigned ({error.status})"
+        alarm = Alarm(
+            AlarmKind.INCONSISTENT,
+            self._clock.now(),
+            checkpoint.origin,
+            text,
+            checkpoint.size,
+            checkpoint.root,
+            witness.name,
+        )
+        self._doubts(witness, alarm, request, answer)
+
+    def _ahead(
+        self,
+        witness: AskedWitness,
+        checkpoint: Checkpoint,
+        known: int,
+        request: bytes,
+        answer: WitnessAnswer,
+    ) -> None:
+        if self._size_of(checkpoint.origin) >= known:
+            # Another process of the hub signed and asked after this checkpoint was made.
+            self._tell(witness, Standing.OVERTAKEN, f"has cosigned size {known} already")
+            return
+        text = f"rollback: it has cosigned size {known}, the log has less"
+        now = self._clock.now()
+        alarm = Alarm(AlarmKind.ROLLBACK, now, checkpoint.origin, text, known, witness=witness.name)
+        self._doubts(witness, alarm, request, answer)
+
+    def _doubts(
+        self, witness: AskedWitness, alarm: Alarm, request: bytes, answer: WitnessAnswer
+    ) -> None:
+        self._tell(witness, Standing.DOUBTS, alarm.text)
+        if self._alarms.raise_alarm(alarm, {"request": request, "answer": answer.encode()}):
+            _log.error("alarm: %s: %s: %s", witness.name, alarm.log, alarm.text)
+
+    def _tell(self, witness: AskedWitness, standing: Standing, text: str) -> None:
+        with self._lock:
+            before = self._states[witness.name]
+            self._states[witness.name] = replace(before, standing=standing, text=text)
+        if (before.standing, before.text) != (standing, text):
+            _log.warning("witness %s: %s: %s", witness.name, standing, text)
+
+
+class _Proofs:
+    """The proofs to one checkpoint, each made once: the tree is read by one thread at a time."""
+
+    def __init__(self, prove: Prove) -> None:
+        self._prove = prove
+        self._lock = threading.Lock()
+        self._made: dict[int, tuple[bytes, ...]] = {}
+
+    def of(self, old: int) -> tuple[bytes, ...]:
+        """Return the proof from a size; from 0 there is none."""
+        with self._lock:
+            if old not in self._made:
+                self._made[old] = tuple(self._prove(old)) if old else ()
+            return self._made[old]
