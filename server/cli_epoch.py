@@ -37,7 +37,7 @@ def begin(
         int, typer.Option(help="How much longer its holders answer; then its shares go.")
     ] = 3,
     starts_in_hours: Annotated[
-        int, typer.Option(help="Begin later, to prepare tables before the change.")
+        int, typer.Option(help="Begin later, when the epoch before it ends.")
     ] = 0,
     population: Annotated[
         int, typer.Option(help="People of the largest asker; quotas are a fifth more.")
