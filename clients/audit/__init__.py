@@ -1,0 +1,1 @@
+"""What a compliance officer does: agreements, and decisions made again."""

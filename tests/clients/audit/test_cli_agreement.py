@@ -1,0 +1,197 @@
+"""An agreement goes round between three nodes and the hub, by the commands that people use."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from clients.audit.cli import app
+from clients.audit.home import AuditHome
+from clients.node.home import Home
+from clients.output import explain
+from compliance.agreement.coverage import Lookup
+from compliance.agreement.signing import SignedAgreement
+from compliance.agreement.vocabulary import Channel, Role
+from compliance.policy.actors import Facts, Organisation, Person, StaffRole
+from compliance.policy.judge import Judge
+
+
+def run(*arguments, code=0):
+    """Run a command as `lianfang` does, with its exit codes; returns what it wrote."""
+    done = CliRunner().invoke(app, [str(item) for item in arguments])
+    ended = done.exit_code
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        ended = explain(done.exception)
+    assert ended == code, done.output + done.stderr
+    return done.stdout
+
+
+def told(*arguments, code=0):
+    return json.loads(run(*arguments, "--format", "json", code=code))
+
+
+def drafted(ring, name="agreement.json", *more):
+    file = ring.root / name
+    contracts = [
+        item
+        for party in ("police", "telecom")
+        for item in ("--contract", f"{party}={ring.node(party) / 'contract.json'}")
+    ]
+    run("agreement", "draft", ring.node("insurer"), file, "--hub", "lianfang.example",
+        *contracts, *more)  # fmt: skip
+    return file
+
+
+def signed_by_all(ring, file):
+    for name in ("insurer", "police", "telecom"):
+        run("agreement", "sign", ring.node(name), file, "--yes")
+    ring.sign_as_hub(file)
+    for name in ("insurer", "police", "telecom"):
+        found = told("agreement", "sign", ring.node(name), file, "--yes")
+        assert found["missing"] == []
+    return found
+
+
+def judge_at(ring, name):
+    home = AuditHome(Home(ring.node(name)))
+    return Judge(home.agreements(), home.policies())
+
+
+def test_it_goes_round_and_comes_into_force(ring):
+    file = drafted(ring)
+    assert told("agreement", "show", ring.node("police"), file)["state"] == "draft"
+    first = told("agreement", "sign", ring.node("insurer"), file, "--yes")
+    assert (first["state"], first["missing"]) == ("draft", ["hub", "police", "telecom"])
+    assert signed_by_all(ring, file)["state"] == "in_force"
+    shown = told("agreement", "show", ring.node("insurer"))
+    assert (shown["state"], shown["kept"], shown["missing"]) == ("in_force", True, [])
+    assert shown["agreement"] == SignedAgreement.parse(file.read_bytes()).agreement.format()
+
+
+def test_show_speaks_both_languages(ring):
+    file = drafted(ring)
+    english = run("agreement", "show", ring.node("insurer"), file)
+    assert "Who gives what to whom" in english
+    assert "State: a draft" in english
+    chinese = run("agreement", "show", ring.node("insurer"), file, "--lang", "zh")
+    assert "資料流向與法律依據" in chinese
+    assert "草案" in chinese
+
+
+def test_nobody_signs_another_contract_than_its_own(ring):
+    file = drafted(ring)
+    path = ring.node("police") / "contract.json"
+    path.write_text(path.read_text().replace('"high": 9', '"high": 10'))
+    run("agreement", "sign", ring.node("police"), file, "--yes", code=4)
+
+
+def test_nobody_signs_what_breaks_the_law_of_the_place(ring):
+    file = drafted(ring)
+    value = json.loads(file.read_text())
+    value["agreement"]["retention"]["log_months"] = 12
+    file.write_text(json.dumps(value))
+    run("agreement", "sign", ring.node("insurer"), file, "--yes", code=4)
+
+
+def test_a_tampered_file_is_refused(ring):
+    file = drafted(ring)
+    run("agreement", "sign", ring.node("insurer"), file, "--yes")
+    value = json.loads(file.read_text())
+    value["agreement"]["caps"]["run_epsilon"] = 2
+    file.write_text(json.dumps(value))
+    run("agreement", "sign", ring.node("police"), file, "--yes", code=4)
+    assert not list((ring.node("police") / "agreements").glob("*.json"))
+
+
+def test_show_does_not_believe_a_signature_that_does_not_hold(ring):
+    file = drafted(ring)
+    run("agreement", "sign", ring.node("insurer"), file, "--yes")
+    value = json.loads(file.read_text())
+    value["signatures"]["police"] = "00" * 64
+    file.write_text(json.dumps(value))
+    shown = told("agreement", "show", ring.node("telecom"), file)
+    assert (shown["signed"], shown["unverified"]) == (["insurer"], ["police"])
+    assert "do not hold here: police" in run("agreement", "show", ring.node("telecom"), file)
+
+
+def test_asked_and_not_confirmed_nothing_is_signed(ring):
+    file = drafted(ring)
+    before = file.read_bytes()
+    done = CliRunner().invoke(app, ["agreement", "sign", str(ring.node("insurer")), str(file)],
+                              input="n\n")  # fmt: skip
+    assert done.exit_code == 1
+    assert file.read_bytes() == before
+
+
+def test_diff_tells_what_changes_for_whom(ring):
+    file = drafted(ring)
+    signed_by_all(ring, file)
+    digest = told("agreement", "show", ring.node("insurer"))["digest"]
+    second = drafted(ring, "second.json", "--supersedes", digest[:12])
+    value = json.loads(second.read_text())
+    assert value["agreement"]["supersedes"] == digest
+    value["agreement"]["askers"]["insurer"]["quota"] = 5
+    second.write_text(json.dumps(value))
+    found = told("agreement", "diff", ring.node("insurer"), digest[:8], second)
+    quota = next(item for item in found["changes"] if item["whom"] == ["insurer"])
+    assert (quota["before"], quota["after"], quota["direction"]) == ("100,000", "5", "less")
+    assert "less" in run("agreement", "diff", ring.node("insurer"), digest[:8], second)
+    same = run("agreement", "diff", ring.node("insurer"), digest, digest)
+    assert "Nothing changes." in same
+
+
+def test_one_party_ends_it_for_all(ring):
+    signed_by_all(ring, drafted(ring))
+    found = told("agreement", "revoke", ring.node("telecom"), "--reason", "breach", "--yes")
+    assert found["state"] == "revoked"
+    taken = told("agreement", "revoke", ring.node("insurer"), "--apply", found["file"])
+    assert (taken["state"], taken["party"]) == ("revoked", "telecom")
+    shown = told("agreement", "show", ring.node("insurer"))
+    assert [item["reason"] for item in shown["revoked_by"]] == ["breach"]
+    run("agreement", "revoke", ring.node("insurer"), "--yes", code=4)  # without a reason
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("agreement", "show", "INSURER"),
+        ("agreement", "show", "INSURER", "abcdef"),
+        ("agreement", "show", "NOWHERE"),
+        ("agreement", "sign", "INSURER", "none.json", "--yes"),
+        ("agreement", "revoke", "INSURER", "--apply", "none.json"),
+        ("agreement", "draft", "INSURER", "x.json", "--hub", "h.example", "--profile", "mars"),
+        ("agreement", "draft", "INSURER", "x.json", "--hub", "h.example", "--role", "bank=police"),
+        ("replay", "INSURER", "none.json"),
+    ],
+)
+def test_what_is_missing_or_wrong_ends_with_code_4(ring, monkeypatch, arguments):
+    monkeypatch.chdir(ring.root)
+    places = {"INSURER": ring.node("insurer"), "NOWHERE": ring.root / "nowhere"}
+    run(*(places.get(item, item) for item in arguments), code=4)
+
+
+def test_a_draft_never_overwrites(ring):
+    file = drafted(ring)
+    run("agreement", "draft", ring.node("insurer"), file, "--hub", "h.example", code=4)
+
+
+def test_replay_of_a_record_and_of_a_forged_one(ring):
+    signed_by_all(ring, drafted(ring))
+    insurer = Organisation("insurer", Role.INSURER)
+    person = Person(bytes(16), insurer, frozenset({StaffRole.DESK}))
+    digest = told("agreement", "show", ring.node("insurer"))["agreement"]
+    decision = judge_at(ring, "insurer").decide(
+        person, "check", insurer, Facts(10, channel="counter", case_present=True),
+        now=digest["not_before"], question=Lookup("insurer", Channel.COUNTER),
+    )  # fmt: skip
+    record = ring.root / "record.json"
+    record.write_bytes(decision.encode())
+    found = told("replay", ring.node("insurer"), record)
+    assert (found["same"], found["allowed"], found["policies"]) == (True, True, ["desk-checks"])
+    assert "decide the same" in run("replay", ring.node("insurer"), record)
+    record.write_bytes(decision.encode().replace(b'"case_present":true', b'"case_present":false'))
+    forged = told("replay", ring.node("insurer"), record, code=1)
+    assert not forged["same"]
+    assert any("no-case-no-look" in difference for difference in forged["differences"])
+    record.write_bytes(b"{}")
+    run("replay", ring.node("insurer"), record, code=4)
