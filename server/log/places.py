@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from pathlib import Path
+from time import monotonic
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -100,19 +101,14 @@ class HttpPlace:
 
     def ask(self, request: bytes, timeout_s: float) -> WitnessAnswer:
         """As `Place.ask`."""
+        ends_at = monotonic() + timeout_s
         try:
             with self._client.stream(
                 "POST", self._url, content=request, timeout=timeout_s
             ) as response:
-                body = bytearray()
-                for piece in response.iter_raw():
-                    body += piece
-                    if len(body) > MAX_NOTE_SIZE:
-                        raise MalformedMessageError(
-                            f"{self._name}: more than {MAX_NOTE_SIZE} bytes"
-                        )
-                kind = response.headers.get("content-type", "") or "application/octet-stream"
-                return WitnessAnswer(response.status_code, kind, bytes(body))
+                body = self._body(response, ends_at)
+                kind = response.headers.get("content-type") or "application/octet-stream"
+                return WitnessAnswer(response.status_code, kind, body)
         except httpx.TransportError as error:
             raise TransportError(
                 f"{self._name}: cannot be reached: {type(error).__name__}", retryable=True
@@ -124,6 +120,17 @@ class HttpPlace:
         """Give the connection back."""
         self._client.close()
 
+    def _body(self, response: httpx.Response, ends_at: float) -> bytes:
+        body = bytearray()
+        for piece in response.iter_raw():
+            body += piece
+            if len(body) > MAX_NOTE_SIZE:
+                raise MalformedMessageError(f"{self._name}: more than {MAX_NOTE_SIZE} bytes")
+            # The library's own limit is for each piece: one that drips would never end.
+            if monotonic() > ends_at:
+                raise TransportError(f"{self._name}: too slow", retryable=True)
+        return bytes(body)
+
 
 def check_url(url: str) -> str:
     """Return the URL of a witness that may be asked.
@@ -133,16 +140,18 @@ def check_url(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
-        is_local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_local = False
-        parts, host = urlsplit("//"), ""
-        if url.startswith("https://"):
-            parts = urlsplit(url)
-            host = parts.hostname or ""
-    if not host or parts.query or parts.fragment or parts.username is not None:
+        parts.port  # noqa: B018 - a port that is no number is told here
+    except ValueError as error:
+        raise ConfigError("witness: url cannot be read; correct it") from error
+    if not parts.hostname or parts.query or parts.fragment or parts.username is not None:
         raise ConfigError("witness: url must be https://HOST[:PORT][/PREFIX]; correct it")
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_local):
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_local(parts.hostname)):
         raise ConfigError("witness: url must be https, or http on this machine; correct it")
     return url
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Protocol
 
@@ -23,7 +23,8 @@ from compliance.log.tree import StoredTree
 from protocols.errors import ProtocolError
 from protocols.tlog.checkpoint import Checkpoint
 from protocols.tlog.note import Note
-from server.log.witnessing import Witnessing, WitnessState
+from server.log.outcomes import WitnessState
+from server.log.witnessing import Witnessing
 
 INTERVAL_S = 2.0
 LONGEST_WAIT_S = 30.0
@@ -106,15 +107,8 @@ class Publishing:
         """Return how publication stands, with what became of each witness."""
         with self._lock:
             found = self._state
-        return PublicationState(
-            sizes=found.sizes,
-            published_at=found.published_at,
-            unwitnessed_since=found.unwitnessed_since,
-            text=found.text,
-            is_corrupt=found.is_corrupt,
-            alarms=self._witnessing.alarms_open(),
-            witnesses=tuple(self._witnessing.states()),
-        )
+        states = tuple(self._witnessing.states())
+        return replace(found, alarms=self._witnessing.alarms_open(), witnesses=states)
 
     def publish(self) -> bool:
         """Try once; tell whether everything is published."""
@@ -151,9 +145,8 @@ class Publishing:
         with self._lock:
             before = self._state
             since = before.unwitnessed_since
-            self._state = PublicationState(
-                sizes=before.sizes,
-                published_at=before.published_at,
+            self._state = replace(
+                before,
                 unwitnessed_since=now if since is None else since,
                 text=text,
                 is_corrupt=is_corrupt,

@@ -116,10 +116,10 @@ def _parse(value: object) -> Listed:
     check_fields(value, _FIELDS, _WHERE)
     name, url = (typed(value, field, str, _WHERE) for field in ("name", "url"))
     keys = typed(value, "keys", list, _WHERE)
+    if not keys or not all(isinstance(key, str) for key in keys):
+        raise ConfigError(f"{_WHERE}: keys must be a list of texts, one or more; correct it")
     try:
         check_party(name)
-        if not keys or not all(isinstance(key, str) for key in keys):
-            raise MalformedMessageError(f"{name}: needs one key or more")
         parsed = tuple(VerifierKey.parse(key) for key in keys)
     except MalformedMessageError as error:
         raise ConfigError(

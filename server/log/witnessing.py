@@ -1,74 +1,42 @@
-"""Asking the witnesses for their cosignatures, all at once, and what became of each.
+"""Asking the witnesses for their cosignatures, all at once.
 
     hub -> witness   old 0 or what it last cosigned, the proof from there, the checkpoint
     witness -> hub   200 and its lines; 409 and its size: asked again from there
 
 Anything but 200 with a signature that verifies is "not cosigned". A witness that says that we
-contradict ourselves is an alarm, kept with what was sent and answered; so is one that has seen
-more of our log than we have. Neither stops the log: what is published needs the quorum, and a
-fork will not find it.
+contradict ourselves, or that has seen more of our log than we have, is an alarm (`outcomes`).
+Neither stops the log: what is published needs the quorum, and a fork will not find it.
 
 A witness that is away costs the others nothing: with a quorum at hand the rest have `GRACE_S`
-more, and what comes later is dropped. Nobody here holds anything that an append waits for.
+more, and what comes later is dropped. Nothing is held here that an append waits for.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
 from time import monotonic
 
 from compliance.clock import Clock
 from compliance.errors import ComplianceError
-from compliance.log.alarms import Alarm, AlarmKind, LogAlarms
+from compliance.log.alarms import LogAlarms
 from compliance.log.log import Prove
-from protocols.errors import InvalidProofError, MalformedMessageError, ProtocolError
+from protocols.errors import ProtocolError
 from protocols.link import TransportError
-from protocols.tlog.asking import WitnessAnswer
 from protocols.tlog.checkpoint import Checkpoint
 from protocols.tlog.errors import NotCosignedError
 from protocols.tlog.note import Note, SignatureLine, VerifierKey
 from protocols.tlog.policy import Policy
 from protocols.tlog.witness import AddCheckpoint, read_answer
+from server.log.outcomes import Exchange, Outcomes, Standing, WitnessState
 from server.log.places import Place
 
 TIMEOUT_S = 10.0
 GRACE_S = 0.5
 # The size it told may be old when we ask again, if another process of ours asks as well.
 _ATTEMPTS = 4
-
-_log = logging.getLogger("lianfang.log")
-
-
-class Standing(StrEnum):
-    """How the hub stands with a witness since it was last asked."""
-
-    UNASKED = "unasked"
-    COSIGNED = "cosigned"
-    AWAY = "away"
-    REFUSED = "refused"  # it does not know the log, or answered what it must not
-    OVERTAKEN = "overtaken"  # it has cosigned a later checkpoint of ours already
-    DOUBTS = "doubts"  # it says that we contradict ourselves, or show less than before
-
-
-@dataclass(frozen=True, slots=True)
-class WitnessState:
-    """What became of the last request to a witness.
-
-    Args:
-        size: of the checkpoint that it last cosigned, `at` when; 0 if none yet.
-        text: why it did not cosign, for people; empty if it did.
-    """
-
-    name: str
-    standing: Standing = Standing.UNASKED
-    size: int = 0
-    at: int = 0
-    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +69,10 @@ class Witnessing:
     ) -> None:
         self._witnesses = tuple(witnesses)
         self._policy = policy
-        self._alarms = alarms
         self._size_of = size_of
-        self._clock = clock
         self._timeout_s = timeout_s
         self._grace_s = grace_s
-        self._lock = threading.Lock()
-        self._states = {item.name: WitnessState(item.name) for item in witnesses}
+        self._outcomes = Outcomes([item.name for item in witnesses], alarms, clock)
         self._known: dict[tuple[str, str], int] = {}
         # One request to a witness at a time: one that hangs holds one thread, not all.
         self._turns = {item.name: threading.Lock() for item in witnesses}
@@ -140,12 +105,11 @@ class Witnessing:
 
     def states(self) -> list[WitnessState]:
         """Return what became of the last request to each witness."""
-        with self._lock:
-            return list(self._states.values())
+        return self._outcomes.states()
 
     def alarms_open(self) -> int:
         """Return how many alarms nobody has closed."""
-        return len(self._alarms.open())
+        return self._outcomes.alarms_open()
 
     def close(self) -> None:
         """Wait for requests under way, and give the connections back."""
@@ -170,13 +134,10 @@ class Witnessing:
         try:
             return self._ask(witness, note, proofs, ends_at)
         except TransportError as error:
-            self._tell(witness, Standing.AWAY, str(error))
-        except (ProtocolError, ComplianceError) as error:
-            self._tell(witness, Standing.REFUSED, str(error))
-        except Exception as error:
+            self._outcomes.tell(witness.name, Standing.AWAY, str(error))
+        except (ProtocolError, ComplianceError, OSError, RuntimeError) as error:
             # One witness must not keep the others' cosignatures from being used.
-            _log.exception("witness %s", witness.name)
-            self._tell(witness, Standing.REFUSED, f"failed with {type(error).__name__}")
+            self._outcomes.tell(witness.name, Standing.REFUSED, str(error))
         finally:
             turn.release()
         return []
@@ -198,85 +159,34 @@ class Witnessing:
                     answer.status, answer.content_type, answer.body, note=note, keys=witness.keys
                 )
             except NotCosignedError as error:
-                if error.known_size is None or error.known_size == old:
-                    self._refused(witness, checkpoint, request, answer, error)
+                exchange = Exchange(witness.name, checkpoint, request, answer)
+                if not self._goes_on(exchange, error, old):
                     return []
-                old = error.known_size
-                if old > checkpoint.size:
-                    self._ahead(witness, checkpoint, old, request, answer)
-                    return []
+                old = error.known_size or 0
                 continue
-            self._cosigned(witness, checkpoint)
+            self._known[witness.name, checkpoint.origin] = checkpoint.size
+            self._outcomes.cosigned(witness.name, checkpoint)
             return lines
-        self._tell(witness, Standing.REFUSED, f"answered {_ATTEMPTS} times with another size")
+        text = f"answered {_ATTEMPTS} times with another size"
+        self._outcomes.tell(witness.name, Standing.REFUSED, text)
         return []
 
-    def _cosigned(self, witness: AskedWitness, checkpoint: Checkpoint) -> None:
-        now = self._clock.now()
-        self._known[witness.name, checkpoint.origin] = checkpoint.size
-        with self._lock:
-            self._states[witness.name] = WitnessState(
-                witness.name, Standing.COSIGNED, checkpoint.size, now
-            )
-        # It has checked that what it cosigned before is part of this: its doubts are settled.
-        for raised in self._alarms.open():
-            if (raised.alarm.witness, raised.alarm.log) == (witness.name, checkpoint.origin):
-                reason = f"cosigned size {checkpoint.size}"
-                self._alarms.close_alarm(raised.number, at=now, reason=reason)
-
-    def _refused(
-        self,
-        witness: AskedWitness,
-        checkpoint: Checkpoint,
-        request: bytes,
-        answer: WitnessAnswer,
-        error: NotCosignedError,
-    ) -> None:
-        if not error.suspects_fork:
-            self._tell(witness, Standing.REFUSED, str(error))
-            return
-        text = f"fork: size {checkpoint.size} contradicts what it cosigned ({error.status})"
-        alarm = Alarm(
-            AlarmKind.INCONSISTENT,
-            self._clock.now(),
-            checkpoint.origin,
-            text,
-            checkpoint.size,
-            checkpoint.root,
-            witness.name,
-        )
-        self._doubts(witness, alarm, request, answer)
-
-    def _ahead(
-        self,
-        witness: AskedWitness,
-        checkpoint: Checkpoint,
-        known: int,
-        request: bytes,
-        answer: WitnessAnswer,
-    ) -> None:
-        if self._size_of(checkpoint.origin) >= known:
+    def _goes_on(self, exchange: Exchange, error: NotCosignedError, old: int) -> bool:
+        """Take down a refusal; tell whether to ask again from the size that it names."""
+        name, known = exchange.witness, error.known_size
+        if error.suspects_fork:
+            self._outcomes.contradicted(exchange)
+        elif known is None or known == old:
+            self._outcomes.tell(name, Standing.REFUSED, str(error))
+        elif known <= exchange.checkpoint.size:
+            return True
+        elif self._size_of(exchange.checkpoint.origin) >= known:
             # Another process of the hub signed and asked after this checkpoint was made.
-            self._tell(witness, Standing.OVERTAKEN, f"has cosigned size {known} already")
-            return
-        text = f"rollback: it has cosigned size {known}, the log has less"
-        now = self._clock.now()
-        alarm = Alarm(AlarmKind.ROLLBACK, now, checkpoint.origin, text, known, witness=witness.name)
-        self._doubts(witness, alarm, request, answer)
-
-    def _doubts(
-        self, witness: AskedWitness, alarm: Alarm, request: bytes, answer: WitnessAnswer
-    ) -> None:
-        self._tell(witness, Standing.DOUBTS, alarm.text)
-        if self._alarms.raise_alarm(alarm, {"request": request, "answer": answer.encode()}):
-            _log.error("alarm: %s: %s: %s", witness.name, alarm.log, alarm.text)
-
-    def _tell(self, witness: AskedWitness, standing: Standing, text: str) -> None:
-        with self._lock:
-            before = self._states[witness.name]
-            self._states[witness.name] = replace(before, standing=standing, text=text)
-        if (before.standing, before.text) != (standing, text):
-            _log.warning("witness %s: %s: %s", witness.name, standing, text)
+            text = f"has cosigned size {known} already"
+            self._outcomes.tell(name, Standing.OVERTAKEN, text)
+        else:
+            self._outcomes.fell_behind(exchange, known)
+        return False
 
 
 class _Proofs:
