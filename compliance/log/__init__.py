@@ -1,0 +1,1 @@
+"""The audit log on disk: durable before the answer, witnessed before it is published."""
