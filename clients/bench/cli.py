@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from clients.bench.backend import Library
 from clients.output import Format, Formatted, say
 
 app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
@@ -137,3 +140,78 @@ def table(
 
     drawn = draw_table(load_figures(figures), COUNTED)
     say(output, {"table": drawn}, drawn, "paste it into docs/benchmarks.md")
+
+
+@app.command()
+def lookup(
+    records: Annotated[int, typer.Option(min=1, help="Reports that are published.")] = 10_000,
+    lookups: Annotated[int, typer.Option(min=1, help="People who are checked, one by one.")] = 1000,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.")
+    ] = None,
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Measure single checks at the desk over HTTPS, and evaluation against bare libsodium."""
+    from clients.bench.lookup import lookup_text, measure_lookup
+
+    figures = measure_lookup(
+        records=records, lookups=lookups, tell=_teller(quiet=output is Format.JSON)
+    )
+    _tell(figures, json_file, output, lookup_text(figures), "lianfang bench screen")
+
+
+@app.command()
+def screen(
+    customers: Annotated[int, typer.Option(min=1, help="Customers who are screened.")] = 10_000,
+    records: Annotated[int, typer.Option(min=1, help="Reports that are published.")] = 10_000,
+    library: Annotated[
+        Library, typer.Option(help="What computes: as this machine chooses, or libsodium alone.")
+    ] = Library.CHOSEN,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.")
+    ] = None,
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Screen made-up customers against made-up reports, and again after a hundredth more."""
+    from clients.bench.screen import measure_screen, screen_text
+
+    figures = measure_screen(
+        customers=customers,
+        records=records,
+        library=library,
+        tell=_teller(quiet=output is Format.JSON),
+    )
+    _tell(figures, json_file, output, screen_text(figures), "lianfang bench serve")
+
+
+@app.command()
+def serve(
+    records: Annotated[int, typer.Option(min=1, help="Records of the table.")] = 10_000_000,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.")
+    ] = None,
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Publish and fetch one very large table, and measure the hub's memory."""
+    from clients.bench.serving import measure_serving, serving_text
+
+    figures = measure_serving(records=records, tell=_teller(quiet=output is Format.JSON))
+    _tell(figures, json_file, output, serving_text(figures), "lianfang bench lookup")
+
+
+def _tell(
+    figures: dict[str, Any], json_file: Path | None, output: Format, text: str, following: str
+) -> None:
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=1) + "\n")
+    say(output, figures, text, following)
+
+
+def _teller(*, quiet: bool) -> Callable[[str], None]:
+    started = time.monotonic()
+
+    def tell(what: str) -> None:
+        if not quiet:
+            typer.echo(f"[{time.monotonic() - started:6.1f} s] {what}", err=True)
+
+    return tell

@@ -50,10 +50,11 @@ def build(prefixes: NDArray[np.uint64], *, rate_bits: int = DEFAULT_RATE_BITS) -
         # Tags that became equal left so few values that fewer bits do.
         bits = needed
         values = _distinct(_cut(prefixes, bits))
-    gaps = np.diff(values, prepend=np.uint64(0))
-    gaps[1:] -= np.uint64(1)
-    quotients = (gaps >> np.uint64(rate_bits)).astype(np.int64)
-    head = Writer().u8(VERSION).u8(rate_bits).u32(len(values)).block(_unary(quotients))
+    gaps = _gaps(values)
+    del values  # ten million tags take 80 MB in each form
+    head = (
+        Writer().u8(VERSION).u8(rate_bits).u32(len(gaps)).block(b"".join(_unary(gaps, rate_bits)))
+    )
     return head.block(b"".join(_binary(gaps, rate_bits))).encode()
 
 
@@ -121,20 +122,36 @@ def _cut(prefixes: _Values, bits: int) -> _Values:
 
 def _distinct(values: _Values) -> _Values:
     # The tags of a table are sorted already, which this sort notices; numpy.unique does not.
-    values = np.sort(values, kind="stable")
+    values.sort(kind="stable")
     is_first = np.ones(len(values), np.bool_)
     is_first[1:] = values[1:] != values[:-1]
     return values[is_first]
 
 
-def _unary(quotients: NDArray[np.int64]) -> bytes:
-    ends = np.cumsum(quotients + 1) - 1
-    if not len(ends):
-        return b""
-    # The last byte is filled with ones, which cannot be taken for the end of a number.
-    bits = np.ones(-(-int(ends[-1] + 1) // 8) * 8, np.uint8)
-    bits[ends] = 0
-    return np.packbits(bits).tobytes()
+def _gaps(values: _Values) -> _Values:
+    """Return the first value, then of each other one its distance to the one before, less one."""
+    gaps = values.copy()
+    gaps[1:] -= values[:-1]
+    gaps[1:] -= np.uint64(1)
+    return gaps
+
+
+def _unary(gaps: _Values, rate_bits: int) -> Iterator[bytes]:
+    left = np.empty(0, np.uint8)  # bits that do not fill a byte yet
+    for start in range(0, len(gaps), _CHUNK):
+        quotients = (gaps[start : start + _CHUNK] >> np.uint64(rate_bits)).astype(np.int64)
+        ends = np.cumsum(quotients + 1) - 1 + len(left)
+        bits = np.ones(int(ends[-1]) + 1, np.uint8)
+        bits[: len(left)] = left
+        bits[ends] = 0
+        whole = len(bits) // 8 * 8
+        yield np.packbits(bits[:whole]).tobytes()
+        left = bits[whole:].copy()
+    if len(left):
+        # The last byte is filled with ones, which cannot be taken for the end of a number.
+        filled = np.ones(8, np.uint8)
+        filled[: len(left)] = left
+        yield np.packbits(filled).tobytes()
 
 
 def _read_unary(data: bytes, count: int) -> _Values:

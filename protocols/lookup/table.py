@@ -60,6 +60,7 @@ CHUNK = 65_536  # records worked on at once: 5 MB
 _ROOT_DOMAIN = b"lianfang/lookup/table/v1"
 _BUCKET_DOMAIN = b"lianfang/lookup/bucket/v1"
 _WORD = 8
+_SEARCHED = 4096  # tags looked for at once
 
 
 def find(data: Buffer, tag: bytes) -> bytes | None:
@@ -92,13 +93,35 @@ def locate(data: Buffer, tags: Words) -> NDArray[np.int64]:
 def first_rows(data: Buffer, tags: Words) -> NDArray[np.int64]:
     """Return the first row whose tag is not below each given tag; the count if all are.
 
-    A binary search for all at once: it touches the table only where it compares, while
-    `numpy.searchsorted` would copy a column of it first.
+    A binary search for many at once: it touches the table only where it compares, while
+    `numpy.searchsorted` would copy a column of it first. Of rising tags every piece looks
+    at one stretch of the table, so that little of a mapped file is needed at a time.
 
     Shapes:
         tags: (n, 2), in any order, of `joined_words` or `tag_words`; result: (n,).
     """
-    table, wanted = tag_words(data), tags.astype(np.uint64)
+    table = tag_words(data)
+    found = np.empty(len(tags), np.int64)
+    for start in range(0, len(tags), _SEARCHED):
+        piece = slice(start, start + _SEARCHED)
+        found[piece] = _search(table, tags[piece].astype(np.uint64))
+    return found
+
+
+def is_at(data: Buffer, tags: Words, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the table has each tag exactly at the given row."""
+    table = tag_words(data)
+    found = np.zeros(len(tags), np.bool_)
+    if not len(table):
+        return found
+    for start in range(0, len(tags), _SEARCHED):
+        piece = slice(start, start + _SEARCHED)
+        near = np.minimum(rows[piece], len(table) - 1)
+        found[piece] = (table[near] == tags[piece]).all(axis=1) & (rows[piece] < len(table))
+    return found
+
+
+def _search(table: Words, wanted: Words) -> NDArray[np.int64]:
     high, low = wanted[:, 0], wanted[:, 1]
     start = np.zeros(len(wanted), np.int64)
     end = np.full(len(wanted), len(table), np.int64)
@@ -113,22 +136,17 @@ def first_rows(data: Buffer, tags: Words) -> NDArray[np.int64]:
     return start
 
 
-def is_at(data: Buffer, tags: Words, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether the table has each tag exactly at the given row."""
-    table = tag_words(data)
-    if not len(table):
-        return np.zeros(len(tags), np.bool_)
-    equal = (table[np.minimum(rows, len(table) - 1)] == tags).all(axis=1)
-    return np.asarray(equal & (rows < len(table)), np.bool_)
-
-
 def tag_prefixes(data: Buffer) -> NDArray[np.uint64]:
     """Return the first eight bytes of every tag, in order, as numbers.
 
     Shapes:
         result: (count,), strictly rising but for two tags of equal beginning.
     """
-    return tag_words(data)[:, 0].astype(np.uint64)
+    table = tag_words(data)
+    found = np.empty(len(table), np.uint64)
+    for start in range(0, len(table), CHUNK):
+        found[start : start + CHUNK] = table[start : start + CHUNK, 0]
+    return found
 
 
 def bucket_digests(data: Buffer, prefix_bits: int) -> bytes:

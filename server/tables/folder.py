@@ -20,8 +20,9 @@ import mmap
 import os
 import re
 import secrets
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 KEPT_TABLES = 2
 KEPT_DELTAS = 30
+# Maps of more bytes are given back piece by piece while they are read.
+_LARGE = 64 << 20
+_RELIEVE_EVERY_S = 0.02
 _NUMBERED = re.compile(r"([1-9][0-9]{0,18})\.[a-z]+")
 
 
@@ -166,13 +170,38 @@ class Folder:
 def mapped_file(path: Path) -> Iterator[Buffer]:
     """Give a file's contents without reading it into memory; an empty file cannot be mapped."""
     with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
             yield b""
             return
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     try:
-        yield data
+        with _relieved(data) if size > _LARGE else nullcontext():
+            yield data
     finally:
         # After an error a view may live on in the traceback; the map then goes with it.
         with suppress(BufferError):
             data.close()
+
+
+@contextmanager
+def _relieved(data: mmap.mmap) -> Iterator[None]:
+    """Give the pages of a map back again and again while it is read from front to back.
+
+    The kernel would leave every page that was touched with this process until another one
+    wants memory, so that reading ten million records once would look like a gigabyte. A
+    page that is needed again comes back from the file's cache.
+    """
+    done = threading.Event()
+
+    def give_back() -> None:
+        while not done.wait(_RELIEVE_EVERY_S):
+            data.madvise(mmap.MADV_DONTNEED)
+
+    thread = threading.Thread(target=give_back, name="table-map", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
