@@ -12,6 +12,8 @@ import typer
 
 from clients.output import Format, Formatted, say
 
+_LOOK_EVERY_S = 0.5
+
 app = typer.Typer(
     help="Hold a share of the lookup key: answer the hub's questions.", no_args_is_help=True
 )
@@ -47,7 +49,9 @@ def start(
         typer.echo(
             f"holder started; stop with Ctrl-C. Next: lianfang holder status {directory}", err=True
         )
-        stop.wait()
+        # In pieces: a signal that another thread received is acted on only between two of them.
+        while not stop.wait(_LOOK_EVERY_S):
+            pass
     say(output, {"state": "stopped"}, "Stopped.", f"lianfang holder start {directory}")
 
 

@@ -11,6 +11,8 @@ import typer
 
 from clients.output import EXIT_CONFIG, Format, Formatted, say
 
+_LOOK_EVERY_S = 0.5
+
 app = typer.Typer(help="Run a partner's node.", no_args_is_help=True)
 
 Directory = Annotated[Path, typer.Argument(help="The node's directory.")]
@@ -95,7 +97,9 @@ def start(directory: Directory, output: Formatted = Format.TEXT) -> None:
         signal.signal(number, lambda *_: stop.set())
     with supernode_of(directory), HolderProcess(directory):
         typer.echo(f"connected; stop with Ctrl-C. Next: lianfang node inbox {directory}", err=True)
-        stop.wait()
+        # In pieces: a signal that another thread received is acted on only between two of them.
+        while not stop.wait(_LOOK_EVERY_S):
+            pass
     say(output, {"state": "stopped"}, "Stopped.", f"lianfang node start {directory}")
 
 

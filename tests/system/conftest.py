@@ -178,11 +178,11 @@ def place(template, tmp_path):
 
 @pytest.fixture(scope="session")
 def make_place(template, tmp_path_factory):
-    """Copy the town; for tests that share what one of them has run."""
+    """Copy the town, or what a test made of one; for tests that share what one has run."""
     with ExitStack() as stack:
 
-        def make(name: str) -> Place:
-            made = copied(template, tmp_path_factory.mktemp(name) / "town")
+        def make(name: str, source: Place | None = None) -> Place:
+            made = copied(source or template, tmp_path_factory.mktemp(name) / "town")
             stack.callback(made.stop)
             return made
 
