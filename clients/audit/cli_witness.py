@@ -29,6 +29,8 @@ class ServesByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
+_LOOK_EVERY_S = 0.5
+
 app = typer.Typer(
     help="Watch the logs of others: cosign what only grows, keep evidence of what does not.",
     no_args_is_help=True,
@@ -73,7 +75,9 @@ def serve(
                 f"Next: lianfang audit witness status {directory}",
                 err=True,
             )
-            stop.wait()
+            # In pieces: a signal that another thread received is acted on only between two.
+            while not stop.wait(_LOOK_EVERY_S):
+                pass
         finally:
             server.stop()
     say(output, {"state": "stopped"}, "Stopped.", f"lianfang audit witness {directory}")

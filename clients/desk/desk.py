@@ -25,13 +25,14 @@ from clients.desk.matching import without
 from clients.desk.policy import OnDense, load_benign, load_policy
 from clients.desk.thin import ThinTables
 from clients.desk.watch import Watch
+from clients.lookup.api import HubRefusedError
 from clients.lookup.evaluating import BATCH
 from clients.lookup.secrets import Random
 from clients.lookup.session import Lookup
 from clients.lookup.tables import Table
 from clients.node.home import Home
 from compliance.clock import Clock, SystemClock
-from compliance.errors import NotPermittedError
+from compliance.errors import NotPermittedError, UnknownEpochError
 from protocols.errors import ProtocolError
 from protocols.identifiers import IdentifierKind, canonicalize
 from protocols.link import TransportError
@@ -184,8 +185,11 @@ class Desk:
         try:
             receipt = self._evaluate(wanted, purpose, case, now)
             answers, sources = self._answers(wanted, case, now)
-        except TransportError as error:
-            # Cannot tell; a light that is missing must not look like one that is green.
+        except (TransportError, HubRefusedError) as error:
+            if isinstance(error, HubRefusedError) and error.code != UnknownEpochError.code:
+                raise
+            # Cannot tell: nobody answers, or no epoch is in force. A light that is missing
+            # must not look like one that is green.
             return Light(Colour.GREY, absent=("hub",)), (), None, str(error)
         use, month = Use.COUNTER | Use.CARE, month_of(now)
         lights = [

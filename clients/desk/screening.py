@@ -271,8 +271,11 @@ def _counts(codes: NDArray[np.uint8]) -> list[tuple[int, int]]:
 def _write(out: Path, frame: pl.DataFrame) -> None:
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     draft.touch(mode=0o600)
-    if out.suffix == ".csv":
-        frame.write_csv(draft)
-    else:
-        frame.write_parquet(draft)
-    draft.replace(out)
+    try:
+        if out.suffix == ".csv":
+            frame.write_csv(draft)
+        else:
+            frame.write_parquet(draft)
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)

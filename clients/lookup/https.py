@@ -29,6 +29,7 @@ from protocols.link import TransportError
 # One evaluation of 65,536 elements needs some seconds of every holder.
 TIMEOUT_S = 60.0
 PAUSES_S = (0.2, 1.0, 3.0)
+SERVING_PAUSES_S = (0.2,)
 MAX_BODY = 64 << 20
 PIECE = 1 << 16
 _PROBLEM = "urn:lianfang:problem:"
@@ -101,14 +102,23 @@ class Https:
         """
         return self._exchange("GET", path, {}, None, limit)
 
-    def send(self, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    def send(
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        pauses_s: Sequence[float] | None = None,
+    ) -> bytes:
         """Post a body and return the answer; repeated with the same headers if need be.
+
+        Args:
+            pauses_s: how long to wait before each further try, where it is not as usual.
 
         Raises:
             HubRefusedError: the hub answered with a problem.
             TransportError: it cannot be reached.
         """
-        return self._exchange("POST", path, headers, body, MAX_BODY)
+        return self._exchange("POST", path, headers, body, MAX_BODY, pauses_s)
 
     def download(self, path: str, sink: BinaryIO, *, limit: int) -> None:
         """Write a large immutable resource to a file, going on where the network broke off.
@@ -130,10 +140,16 @@ class Https:
             else:
                 return
 
-    def _exchange(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, limit: int
+    def _exchange(  # noqa: PLR0917  # what HTTP is made of
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        limit: int,
+        pauses_s: Sequence[float] | None = None,
     ) -> bytes:
-        for pause_s in (*self._pauses_s, None):
+        for pause_s in (*(self._pauses_s if pauses_s is None else pauses_s), None):
             try:
                 with self._answer(method, path, headers, body) as response:
                     return b"".join(_pieces(response, limit))

@@ -26,7 +26,7 @@ from clients.node.files import store_json
 from clients.node.home import Home
 from compliance.clock import Clock, SystemClock
 from compliance.configuration import ConfigError, read_object
-from compliance.errors import ComplianceError
+from compliance.errors import ComplianceError, UnknownEpochError
 from protocols.epoch.manifest import EpochManifest
 from protocols.errors import ProtocolError
 from protocols.group.select import load_group
@@ -103,6 +103,16 @@ class Lookup:
             self._current = self._fetched(now)
         return self._open(self._current)
 
+    def renew(self) -> Epoch:
+        """Return the epoch in force as the hub says it, for who was told of another one.
+
+        Raises:
+            TransportError: the hub cannot be reached.
+            InvalidProofError: the manifest is not signed by all its holders.
+        """
+        self._current = self.trust.manifest(self.api, self.clock.now())
+        return self._open(self._current)
+
     def sync(self) -> list[Change]:
         """Fetch the manifest and every newer table.
 
@@ -111,7 +121,7 @@ class Lookup:
             InvalidProofError: something was not signed by whom it must be.
         """
         now = self.clock.now()
-        self._current = self.trust.manifest(self.api, now)
+        self._current = self._fetched(now)
         changes = self._store.sync(self.api, self._current, now)
         store_json(self._synced, {"at": now, "epoch": self._current.epoch})
         self.forget(now)
@@ -151,7 +161,7 @@ class Lookup:
             except HubRefusedError as error:
                 if is_last or error.code != WrongEpochError.code:
                     raise
-                self._current = self.trust.manifest(self.api, self.clock.now())
+                self.renew()
         raise AssertionError("unreachable: the last try returns or raises")
 
     def freshen(self, refresh_s: int) -> str:
@@ -192,8 +202,11 @@ class Lookup:
     def _fetched(self, now: int) -> EpochManifest:
         try:
             return self.trust.manifest(self.api, now)
-        except TransportError:
-            # Past its end but within its grace, a kept manifest is still answered.
+        except (TransportError, HubRefusedError) as error:
+            # Past its end but within its grace, a kept manifest is still answered; nobody may
+            # have begun the next epoch yet.
+            if isinstance(error, HubRefusedError) and error.code != UnknownEpochError.code:
+                raise
             kept = self.trust.in_force(now)
             if kept is None:
                 raise

@@ -40,6 +40,9 @@ class EpochSource:
         with Lookup(self._home) as lookup:
             epoch = lookup.epoch()
             if epoch.manifest.epoch != self._epoch:
+                # The kept manifest may be of the epoch before, which still has some days.
+                epoch = lookup.renew()
+            if epoch.manifest.epoch != self._epoch:
                 raise WrongEpochError(
                     f"plan: its pseudonyms are of epoch {self._epoch}, in force is "
                     f"{epoch.manifest.epoch}; propose the run again"

@@ -211,6 +211,13 @@ class TableStore:
         draft.replace(path)
 
     def _table(self, epoch: int, name: str) -> Table | None:
+        try:
+            return self._opened(epoch, name)
+        except FileNotFoundError:
+            # Another process of this node has just put a newer version in its place.
+            return self._opened(epoch, name)
+
+    def _opened(self, epoch: int, name: str) -> Table | None:
         folder = self._root / str(epoch) / name
         signed = _current(folder)
         if signed is None:

@@ -210,7 +210,8 @@ def _failure(name: str, error: Exception) -> tuple[int, Failure]:
 def _telling(failures: list[tuple[int, Failure]]) -> list[Failure]:
     """Leave out those who only saw that another failed, where the other has been heard."""
     best = min(rank for rank, _ in failures)
-    kept = [item for item in sorted(failures, key=lambda item: item[0]) if item[0] < 2 or best >= 2]  # noqa: PLR2004 - the ranks of lost connections
+    named = max(best, 1)  # ranks up to this one tell a cause; a lost connection only if no other
+    kept = [item for item in sorted(failures, key=lambda item: item[0]) if item[0] <= named]
     return [failure for _, failure in kept]
 
 

@@ -263,3 +263,17 @@ def test_thin_desk_finds_the_same_and_asks_alike(town, person):
     assert not (town.home().root / "lookup" / "tables").exists() or not list(
         (town.home().root / "lookup" / "tables").rglob("*.table")
     )
+
+
+def test_epoch_past_its_end_serves_its_grace_and_is_grey_after(town, desk, person):
+    town.publish()
+    check(desk, (PERSON, person(1)))
+    manifest = desk.lookup.epoch().manifest
+    town.clock.seconds = manifest.not_after + 10
+    for name in ("police", "telecom"):
+        town.publish(contributor=name)
+    assert check(desk, (PERSON, person(2))).light.colour is Colour.GREEN  # nobody began the next
+    town.clock.seconds = manifest.not_after + manifest.grace_s + 10
+    late = check(desk, (PERSON, person(2)))
+    assert late.light.colour is Colour.GREY
+    assert "epoch" in late.problem
