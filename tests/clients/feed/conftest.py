@@ -34,6 +34,8 @@ from compliance.errors import QuotaExhaustedError
 from compliance.evaluations.book import EvaluationBook
 from compliance.evaluations.holder import KeyHolder
 from compliance.evaluations.store import EpochStore
+from compliance.log.memory import MemoryStorage
+from compliance.log.second import FileCheckpoints
 from protocols.epoch.grants import Grant
 from protocols.epoch.manifest import SignedManifest, sign_manifest
 from protocols.epoch.setup import KeygenTerms
@@ -50,6 +52,8 @@ from protocols.oprf.keygen import generate_key
 from protocols.oprf.shares import interpolate
 from protocols.oprf.suite import Suite
 from protocols.program import run_together
+from server.log.keys import LogKeys
+from server.log.opening import assemble
 from server.lookup.service import Evaluations
 from server.tables.errors import VersionConflictError
 from server.tables.folder import Part
@@ -224,8 +228,12 @@ class Town:
             )  # fmt: skip
         own = holders.pop("hub")
         bridge = Bridge(holders)
+        log = assemble(
+            "hub-taipei/audit", MemoryStorage(), FileCheckpoints(self.path / "hub" / "log-second"),
+            LogKeys.draw(random.Random(4).randbytes), clock=self.clock, folder=self.path / "hub",
+        )  # fmt: skip
         evaluations = Evaluations(
-            holder=own, holders=bridge, store=own.store, book=own.book,
+            journal=log.journal, holder=own, holders=bridge, store=own.store, book=own.book,
             identity=self.keys["hub"], clock=self.clock,
         )  # fmt: skip
         self.opened.append(evaluations)
