@@ -1,4 +1,4 @@
-"""`lianfang`: demo, node, desk, feed, holder, bench.
+"""`lianfang`: demo, node, desk, feed, holder, audit, bench.
 
 Results go to standard output, progress to standard error. Heavy modules are imported by
 the command that needs them, so that help is at hand at once.
@@ -11,6 +11,7 @@ import sys
 
 import typer
 
+from clients.audit.cli import app as audit
 from clients.bench.cli import app as bench
 from clients.demo.cli import demo
 from clients.desk.cli import app as desk
@@ -30,6 +31,7 @@ app.add_typer(node, name="node")
 app.add_typer(desk, name="desk")
 app.add_typer(feed, name="feed")
 app.add_typer(holder, name="holder")
+app.add_typer(audit, name="audit")
 app.add_typer(bench, name="bench")
 app.command(name="demo")(demo)
 

@@ -1,4 +1,4 @@
-"""`lianfang-hub`: init, approve, serve, epoch, propose, run, doctor.
+"""`lianfang-hub`: init, approve, serve, epoch, log, propose, run, doctor.
 
 Results go to standard output, progress to standard error. Heavy modules are imported by
 the command that needs them, so that help is at hand at once.
@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from server.cli_epoch import app as epoch
+from server.cli_log import app as log
 from server.cli_propose import propose
 from server.output import EXIT_CONFIG, EXIT_FAILED, Format, Formatted, explain, say
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 
 app.command()(propose)
 app.add_typer(epoch, name="epoch")
+app.add_typer(log, name="log")
 
 Directory = Annotated[Path, typer.Argument(help="The hub's directory.")]
 
@@ -99,9 +101,16 @@ def approve(
     from compliance.configuration import read_object
     from compliance.files import write_atomically
     from server.home import HubHome, unix_now
+    from server.log.opening import open_log
 
     asked = read_object(request)
-    answer = HubHome(directory).approve(asked, unix_now())
+    home = HubHome(directory)
+
+    def enter(partner: dict[str, Any]) -> None:
+        with open_log(home) as log:
+            log.journal.partner_approved(partner)
+
+    answer = home.approve(asked, unix_now(), enter=enter)
     target = welcome or request.with_name(f"{asked['name']}-welcome.json")
     write_atomically(target, json.dumps(answer, indent=1).encode())
     say(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from server.output import Format, Formatted, say
+
+if TYPE_CHECKING:
+    from protocols.vertical.plan import TrainingPlan
 
 
 def propose(
@@ -55,6 +58,7 @@ def propose(
 ) -> None:
     """Propose a run; nothing starts and nobody is asked yet."""
     from server.home import HubHome
+    from server.log.opening import open_log
     from server.lookups import epoch_in_force
     from server.training.proposal import Choices, parse_columns, store_proposal
 
@@ -78,7 +82,13 @@ def propose(
         expected_rows=expected_rows,
         neural={name: neural_share / len(experts) for name in experts},
     )
-    plan = store_proposal(home.root, choices, {name: home.partner(name) for name in names})
+    chosen = {name: home.partner(name) for name in names}
+
+    def enter(plan: TrainingPlan) -> None:
+        with open_log(home) as log:
+            log.journal.run_proposed(plan)
+
+    plan = store_proposal(home.root, choices, chosen, enter=enter)
     say(
         output,
         {"run": run, "plan_hash": plan.digest.hex(), "plan": json.loads(plan.encode())},

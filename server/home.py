@@ -5,6 +5,7 @@ identity.key          Ed25519: signs epoch manifests, table listings and receipt
 authority/            ca.crt, ca.key, server.pem, server.key, hub.pem, hub.key
 partners/<name>.json  what a partner handed in to join: keys and feature contract
 runs/<run>/           plan.json, proposed.json, training.json, state.json, record.json
+log/, log-second/     the audit log, its keys and its witnesses; see server.log.opening
 flower/               the SuperLink's own
 """
 
@@ -14,7 +15,7 @@ import json
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -138,8 +139,18 @@ class HubHome:
             raise ConfigError("identity.key: not an Ed25519 key; restore it from a backup")
         return key
 
-    def approve(self, request: dict[str, Any], now: int) -> dict[str, Any]:
+    def approve(
+        self,
+        request: dict[str, Any],
+        now: int,
+        *,
+        enter: Callable[[dict[str, Any]], object] = lambda _: None,
+    ) -> dict[str, Any]:
         """Take a partner in and return its welcome: certificate, authority, addresses.
+
+        Args:
+            enter: makes a durable note of the request, once it was checked and before the
+                certificate is issued.
 
         Raises:
             ConfigError: the request is not one, or the name is taken by another key.
@@ -153,6 +164,7 @@ class HubHome:
                     f"join request: {name} or its key is taken by another partner; "
                     "choose another name, or make a new node"
                 )
+        enter(request)
         certificate = issue_node(
             load_authority(self.authority), request["tls_request"].encode(), name, now
         )

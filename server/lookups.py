@@ -21,6 +21,7 @@ from server.api.running import ApiServer
 from server.epochs.holding import BOOK, FOLDER, HUB, Holding, identities_of
 from server.epochs.service import Epochs
 from server.home import HubHome, unix_now
+from server.log.opening import HubLog
 from server.lookup.service import Evaluations
 from server.standing.registry import Standing
 from server.tables.store import Tables
@@ -37,7 +38,7 @@ class Lookups:
 
 @contextmanager
 def serve_lookups(
-    home: HubHome, holding: Holding, epochs: Epochs, standing: Standing
+    home: HubHome, holding: Holding, epochs: Epochs, standing: Standing, log: HubLog
 ) -> Iterator[Lookups]:
     """Serve the API and keep the epochs in order, until the end of the block."""
     settings = home.settings()
@@ -49,11 +50,13 @@ def serve_lookups(
             holders=standing,
             store=holding.store,
             book=holding.book,
+            journal=log.journal,
             identity=home.identity_key(),
             clock=holding.clock,
         ),
         epochs=holding.store,
         tables=Tables(home.root / TABLES, hub=settings.name, identities=identities),
+        log=log,
         holders=standing,
         identities=identities,
         identity=home.identity_key(),

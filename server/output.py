@@ -44,6 +44,7 @@ def explain(error: Exception) -> int:
     """
     # Imported where something went wrong: help must not wait for cryptography and gRPC.
     from compliance.configuration import ConfigError  # noqa: PLC0415  see above
+    from compliance.errors import ComplianceError  # noqa: PLC0415  see above
     from protocols.errors import ProtocolError  # noqa: PLC0415  see above
     from protocols.link import TransportError  # noqa: PLC0415  see above
 
@@ -51,7 +52,7 @@ def explain(error: Exception) -> int:
         case ConfigError() | ProtocolError():
             typer.echo(f"error: {error}", err=True)
             return EXIT_CONFIG
-        case TransportError() | OSError():
+        case TransportError() | ComplianceError() | OSError():
             typer.echo(f"error: {error}", err=True)
             return EXIT_FAILED
     raise error

@@ -16,6 +16,7 @@ from server.epochs.service import ACTIONS, Epochs
 from server.home import HubHome
 from server.link.relay import Relay
 from server.link.service import Service
+from server.log.opening import HubLog, open_log
 from server.lookups import serve_lookups
 from server.standing.registry import Standing
 from server.training.conduct import Training
@@ -40,6 +41,7 @@ class Hub:
     service: Service
     programs: Programs
     superlink: SuperLink | None
+    log: HubLog
 
 
 @contextmanager
@@ -51,7 +53,8 @@ def serve(home: HubHome, *, flower: bool = True) -> Iterator[Hub]:
     with ExitStack() as parts:
         holding = open_holding(home)
         parts.callback(holding.close)
-        epochs = Epochs(relay, standing, holding)
+        log = parts.enter_context(open_log(home, links=standing))
+        epochs = Epochs(relay, standing, holding, journal=log.journal)
 
         def control(request: dict[str, Any]) -> dict[str, Any]:
             about_epochs = request.get("action") in ACTIONS
@@ -67,9 +70,11 @@ def serve(home: HubHome, *, flower: bool = True) -> Iterator[Hub]:
         parts.callback(service.stop)
         parts.callback(relay.close)
         # What serves lookups ends before the streams over which other holders are asked.
-        parts.enter_context(serve_lookups(home, holding, epochs, standing))
+        parts.enter_context(serve_lookups(home, holding, epochs, standing, log))
+        if log.publishing is not None:
+            log.publishing.start()
         superlink = parts.enter_context(_superlink(home)) if flower else None
-        yield Hub(home, relay, service, programs, superlink)
+        yield Hub(home, relay, service, programs, superlink, log)
 
 
 def register_partners(home: HubHome, control: ControlClient) -> None:
@@ -112,7 +117,7 @@ def run_directly(hub: Hub, run: str) -> RunState:
     folder = _proposed(hub.home, run)
     plan = folder.load_plan()
     grid = LinkGrid(hub.relay, run)
-    conduct = Training(hub.home.root, plan, hub.service.answer)
+    conduct = Training(hub.home.root, plan, hub.service.answer, journal=hub.log.journal)
     coordinator = Coordinator(
         plan,
         grid,

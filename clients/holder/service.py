@@ -1,6 +1,7 @@
 """A partner's key holder: dials the hub, stays connected, answers with its share.
 
-    hub -> holder   evaluate, keygen.announce, keygen.run, epoch.activate, epoch.end
+    hub -> holder   evaluate, keygen.announce, keygen.run, epoch.activate, epoch.end,
+                    witness.add-checkpoint where the compliance office has made a witness's keys
 
 Everything is judged here, by this node's own files: the hub is a line, not an authority.
 Whatever ends the stream, the holder dials again, after 1, 2, 4 and up to 30 seconds. Shares
@@ -21,6 +22,7 @@ from typing import Self
 from clients.holder.home import HolderHome
 from clients.holder.keygen import HolderKeygen
 from clients.holder.stream import RefusedError, StandingLink
+from clients.holder.witnessing import NodeWitness
 from clients.keys import KeyStoreError, credentials
 from clients.transport import TransportError
 from compliance.clock import Clock, SystemClock
@@ -32,6 +34,7 @@ from protocols.epoch import orders
 from protocols.errors import ProtocolError
 from protocols.group.select import load_group
 from protocols.oprf.suite import Mode, Random, Suite
+from protocols.tlog.asking import ADD_CHECKPOINT
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
@@ -78,12 +81,14 @@ class HolderService:
             random=random,
         )
         self._keygen = HolderKeygen(home, self._setups, self._store, deadline_s=deadline_s)
+        self._witness = NodeWitness(home.node.root, self._clock)
         self._answers: dict[str, Callable[[bytes], bytes]] = {
             orders.EVALUATE: lambda body: self._holder.answer(body).answer.encode(),
             orders.ANNOUNCE: self._keygen.announce,
             orders.RUN: self._keygen.run,
             orders.ACTIVATE: self._keygen.activate,
             orders.END: self._keygen.end,
+            ADD_CHECKPOINT: self._witness.answer,
         }
         self._stop = threading.Event()
         self._connected = threading.Event()
@@ -102,6 +107,7 @@ class HolderService:
 
     def start(self) -> None:
         """Dial in the background; returns at once."""
+        self._witness.start()
         for thread in self._threads:
             thread.start()
 
@@ -114,6 +120,7 @@ class HolderService:
         for thread in self._threads:
             thread.join()
         self._pool.shutdown()
+        self._witness.stop()
         self._book.close()
 
     def __enter__(self) -> Self:
@@ -182,6 +189,8 @@ class HolderService:
             raise RefusedError("unknown_question", f"this holder answers no {kind}")
         try:
             return answer(body)
+        except RefusedError:
+            raise
         except UnknownPartnerError as error:
             # Outwardly the same as a refused one, so that nobody can find out who takes part.
             if kind == orders.EVALUATE:

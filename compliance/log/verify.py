@@ -12,6 +12,7 @@ a log of the checkpoint's size does not have are not looked at: nothing vouches 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,9 @@ from protocols.tlog.tiles import (
 
 Read = Callable[[str, int], bytes]
 """Returns a file by its path; one that is longer than the limit is malformed."""
+
+Progress = Callable[[int, int], None]
+"""Told from time to time how many entries were looked at, and of how many."""
 
 MAX_BUNDLE_SIZE = FULL * (2 + MAX_ENTRY_SIZE)
 _UNSEEN: Mapping[str, int] = MappingProxyType({})
@@ -76,11 +80,22 @@ def verify_export(path: Path, policy: Policy, *, minimum: int = 0) -> Report:
     """
     try:
         if path.is_dir():
-            return _Verifier(_directory(path), policy, minimum).run()
+            return verify_files(directory_reader(path), policy, minimum=minimum)
         with zipfile.ZipFile(path) as archive:
-            return _Verifier(_archive(archive), policy, minimum).run()
+            return verify_files(archive_reader(archive), policy, minimum=minimum)
     except (OSError, zipfile.BadZipFile):
         return Report(fault="export: neither a directory nor a zip file that can be read")
+
+
+def verify_files(
+    read: Read, policy: Policy, *, minimum: int = 0, progress: Progress | None = None
+) -> Report:
+    """Verify an exported log wherever its files lie; see `verify_export`."""
+    return _Verifier(read, policy, minimum, progress or _unwatched).run()
+
+
+def _unwatched(_done: int, _whole: int) -> None:
+    """Tell nobody."""
 
 
 class _Fault(Exception):  # noqa: N818 - never leaves the module: it ends the run with a report
@@ -90,10 +105,11 @@ class _Fault(Exception):  # noqa: N818 - never leaves the module: it ends the ru
 class _Verifier:
     """One run over one export."""
 
-    def __init__(self, read: Read, policy: Policy, minimum: int) -> None:
+    def __init__(self, read: Read, policy: Policy, minimum: int, progress: Progress) -> None:
         self._read_file = read
         self._policy = policy
         self._minimum = minimum
+        self._progress = progress
         self._builder = TileBuilder()
         self._forms = EntryForms()
         self._entries = self._pruned = self._bundles = self._tiles = 0
@@ -113,6 +129,7 @@ class _Verifier:
         for bundle in bundles_of(checkpoint.size):
             for tile, content in self._builder.extend(self._leaf_hashes(bundle)):
                 self._check_tile(tile, content)
+            self._progress(self._builder.size, checkpoint.size)
         for tile, content in self._builder.partial_tiles():
             self._check_tile(tile, content)
         if self._builder.root() != checkpoint.root:
@@ -123,7 +140,7 @@ class _Verifier:
         try:
             return self._policy.verify(Note.decode(data))
         except (InvalidProofError, MalformedMessageError) as error:
-            raise _Fault(f"{CHECKPOINT}: {error}") from error
+            raise _Fault(f"{CHECKPOINT}: {str(error).removeprefix('checkpoint: ')}") from error
 
     def _leaf_hashes(self, bundle: Bundle) -> list[bytes]:
         first = bundle.index * FULL
@@ -154,8 +171,10 @@ class _Verifier:
         self._entries += 1
 
     def _check_tile(self, tile: Tile, content: bytes) -> None:
-        if self._read_exactly(tile.path, len(content)) != content:
-            raise _Fault(f"{tile.path}: not what the entries hash to")
+        found = self._read_exactly(tile.path, len(content))
+        if found != content:
+            where = f", first at {_first_difference(tile, found, content)}"
+            raise _Fault(f"{tile.path}: not what the entries hash to{where}")
         self._tiles += 1
 
     def _read_exactly(self, path: str, size: int) -> bytes:
@@ -186,7 +205,15 @@ class _Verifier:
         )
 
 
-def _directory(path: Path) -> Read:
+def _first_difference(tile: Tile, found: bytes, content: bytes) -> str:
+    pairs = zip(decode_tile(found, tile.width), decode_tile(content, tile.width), strict=True)
+    at = next(number for number, (theirs, ours) in enumerate(pairs) if theirs != ours)
+    return f"entry {tile.index * FULL + at}" if tile.level == 0 else f"hash {at}"
+
+
+def directory_reader(path: Path) -> Read:
+    """Return the reader of an export that is a directory."""
+
     def read(name: str, limit: int) -> bytes:
         with (path / name).open("rb") as file:
             return _limited(file.read(limit + 1), limit)
@@ -194,10 +221,16 @@ def _directory(path: Path) -> Read:
     return read
 
 
-def _archive(archive: zipfile.ZipFile) -> Read:
+def archive_reader(archive: zipfile.ZipFile) -> Read:
+    """Return the reader of an export that is a zip file."""
+
     def read(name: str, limit: int) -> bytes:
-        with archive.open(name) as file:
-            return _limited(file.read(limit + 1), limit)
+        try:
+            with archive.open(name) as file:
+                return _limited(file.read(limit + 1), limit)
+        except (RuntimeError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+            # Encrypted, packed in a way that is not known, or damaged.
+            raise MalformedMessageError("cannot be unpacked") from error
 
     return read
 

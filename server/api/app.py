@@ -12,6 +12,7 @@ from server.api.guard import MAX_REQUESTS, MAX_REQUESTS_EACH, Guard
 from server.api.operations import router as operations
 from server.api.parts import Parts
 from server.api.problems import ProblemDocument, install_problems
+from server.log.routes import router as log
 from server.lookup.routes import router as lookup
 from server.tables.routes import router as tables
 
@@ -48,7 +49,7 @@ def describe_app() -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    for router in (lookup, tables, operations):
+    for router in (lookup, tables, log, operations):
         app.include_router(router)
     install_problems(app)
     return app

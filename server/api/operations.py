@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from compliance.errors import UnknownEpochError
 from server.api.documents import refusals
 from server.api.errors import NotReadyError
 from server.api.parts import Caller, Services
+from server.log.publishing import PublicationState
+from server.log.reading import publication_text
 
 router = APIRouter(tags=["operations"])
 
@@ -25,6 +27,10 @@ class ReadyDocument(BaseModel):
 
     status: str
     epoch: int
+    log: str = Field(
+        description="Whether the audit log is published: witnessed, unwitnessed, starting or "
+        "unpublished."
+    )
 
 
 @router.get(
@@ -46,7 +52,12 @@ def ready(parts: Services) -> ReadyDocument:
     there = (parts.holders.connected() | {parts.evaluations.holder_name}) & set(record.holders)
     if len(there) < record.threshold:
         raise NotReadyError("too few key holders are connected")
-    return ReadyDocument(status="ready", epoch=manifest.epoch)
+    publishing = parts.log.publishing
+    state = PublicationState() if publishing is None else publishing.state()
+    if state.is_corrupt:
+        raise NotReadyError("the audit log is corrupt")
+    published = publication_text(parts.log, state)
+    return ReadyDocument(status="ready", epoch=manifest.epoch, log=published)
 
 
 @router.get(

@@ -15,6 +15,7 @@ from compliance.evaluations.store import EpochStore
 from server.api.errors import CertificateRequiredError
 from server.api.tls import EXTENSION
 from server.api.workers import Workers
+from server.log.opening import HubLog
 from server.lookup.service import Evaluations, Holders
 from server.tables.store import Tables
 
@@ -30,6 +31,7 @@ class Parts:
         identities: the identity key of a partner, or None for whoever is no partner (any
             more); asked for every request.
         identity: the hub's key, under which the list of tables is signed.
+        log: the hub's audit log, to which publications are entered, and which partners read.
         holders: the key holders elsewhere; here only to tell whether enough are connected.
     """
 
@@ -37,6 +39,7 @@ class Parts:
     evaluations: Evaluations
     epochs: EpochStore
     tables: Tables
+    log: HubLog
     holders: Holders
     identities: Callable[[str], Ed25519PublicKey | None]
     identity: Ed25519PrivateKey = field(repr=False)

@@ -26,6 +26,7 @@ from compliance.errors import (
     UnknownEpochError,
     UnknownPartnerError,
 )
+from compliance.log.errors import StorageError
 from protocols.errors import (
     InvalidProofError,
     MalformedMessageError,
@@ -87,6 +88,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ProtocolError: Problem(400, "The request breaks the protocol."),
     QuotaExhaustedError: Problem(429, "The quota of this epoch is spent.", tells=False),
     ComplianceError: Problem(403, "The rules do not allow it.", tells=False),
+    StorageError: Problem(503, "The hub cannot keep its record.", tells=False, retry=True),
     LogCorruptError: Problem(503, "The hub cannot keep its record.", tells=False),
     errors.BusyError: Problem(503, "The hub is busy.", retry=True),
     errors.NotReadyError: Problem(503, "The hub is not ready.", retry=True),

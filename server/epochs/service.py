@@ -4,6 +4,9 @@ Set-ups run in a thread of the hub process, one at a time; the operator's comman
 them over the control call. A manifest that all have signed is in use at the hub at once and
 is delivered to every holder until it has confirmed, however often it is away: its share
 waits in its draft meanwhile. An end is delivered in the same way.
+
+Beginning, refresh and end are entered in the hub's audit log before they take effect: where
+the log cannot be written, nothing changes.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Any
 
 from compliance.configuration import ConfigError
 from compliance.errors import ComplianceError, UnknownEpochError
-from protocols.epoch.manifest import EpochManifest
+from protocols.epoch.manifest import EpochManifest, SignedManifest
 from protocols.epoch.setup import KeygenTerms
 from protocols.errors import MalformedMessageError, OutOfTurnError, ProtocolError
 from protocols.link import TransportError
@@ -26,6 +29,7 @@ from server.epochs.choices import Wish, new_terms, refresh_terms
 from server.epochs.delivery import Deliveries
 from server.epochs.holding import HUB, Holding
 from server.link.relay import Relay
+from server.log.journal import HubJournal
 from server.standing.registry import Standing
 
 ACTIONS = frozenset({"begin_epoch", "refresh_epoch", "end_epoch", "epoch_progress", "epoch_status"})
@@ -64,6 +68,7 @@ class Epochs:
     """Answers the operator's requests about epochs; one per hub process.
 
     Args:
+        journal: the hub's audit log.
         deadline_s, verdict_s: of a set-up, as `KeySetup`.
     """
 
@@ -73,11 +78,13 @@ class Epochs:
         standing: Standing,
         holding: Holding,
         *,
+        journal: HubJournal,
         deadline_s: float = DEADLINE_S,
         verdict_s: float = VERDICT_S,
     ) -> None:
         self._standing = standing
         self._holding = holding
+        self._journal = journal
         self._setup = KeySetup(relay, standing, holding, deadline_s=deadline_s, verdict_s=verdict_s)
         self._lock = threading.Lock()
         self._deliveries = Deliveries(standing, holding)
@@ -173,6 +180,7 @@ class Epochs:
     def _work(self, terms: KeygenTerms) -> None:
         try:
             signed = self._setup.run(terms, self._watch)
+            self._enter(signed, refresh=terms.refresh)
             manifest = self._holding.setups.activate(signed)
         except SetupFailedError as error:
             self._fail(error.fields())
@@ -192,6 +200,13 @@ class Epochs:
             self._progress.done = self._progress.total - len(waiting)
             self._progress.state = "done"
 
+    def _enter(self, signed: SignedManifest, *, refresh: bool) -> None:
+        manifest = EpochManifest.decode(signed.manifest_bytes)
+        if refresh:
+            self._journal.epoch_refreshed(manifest)
+        else:
+            self._journal.epoch_begun(manifest)
+
     def _watch(self, step: str, done: int, total: int) -> None:
         with self._lock:
             self._progress.step, self._progress.done, self._progress.total = step, done, total
@@ -204,6 +219,7 @@ class Epochs:
     def _end(self, epoch: int) -> dict[str, Any]:
         """Destroy the hub's share, for good, and have the other holders destroy theirs."""
         manifest = self._holding.store.manifest(epoch)
+        self._journal.epoch_ended(manifest)
         self._deliveries.end(epoch)
         self._holding.store.destroy_share(epoch)
         self._deliveries.deliver()

@@ -52,6 +52,7 @@ class Witnessing:
     """Asks a set of witnesses; `cosign` is what `compliance.log.Log` takes.
 
     Args:
+        policy_of: by which the log of an origin is published; it tells when that is enough.
         size_of: how many entries the log of an origin has at this moment.
         timeout_s: within which all must have answered, repetitions included.
     """
@@ -60,7 +61,7 @@ class Witnessing:
         self,
         witnesses: Sequence[AskedWitness],
         *,
-        policy: Policy,
+        policy_of: Callable[[str], Policy],
         alarms: LogAlarms,
         size_of: Callable[[str], int],
         clock: Clock,
@@ -68,7 +69,7 @@ class Witnessing:
         grace_s: float = GRACE_S,
     ) -> None:
         self._witnesses = tuple(witnesses)
-        self._policy = policy
+        self._policy_of = policy_of
         self._size_of = size_of
         self._timeout_s = timeout_s
         self._grace_s = grace_s
@@ -119,7 +120,8 @@ class Witnessing:
 
     def _is_enough(self, note: Note, lines: Sequence[SignatureLine]) -> bool:
         try:
-            self._policy.verify(note.with_signatures(lines))
+            policy = self._policy_of(Checkpoint.parse(note.text).origin)
+            policy.verify(note.with_signatures(lines))
         except ProtocolError:
             return False
         return True

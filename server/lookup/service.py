@@ -3,10 +3,15 @@
     asker -> hub      SignedRequest
     hub              checks that caller and asker are one, and that the quota covers it
     hub, others      each checks, charges and logs by itself, then evaluates; all at once
+    hub              enters it in its audit log while the others are at work
     hub -> asker      Reply: threshold answers, receipt
 
 A holder that cannot be reached, refuses or answers something else is replaced by the next.
 Nothing is charged twice when a request is sent again: every holder knows its id.
+
+No reply leaves before its entry is durable, and no refusal either: where the log cannot be
+written there is no answer. A hub that dies between charge and entry, or between entry and
+reply, is sent the request again: it charges nothing, and enters what is not yet entered.
 """
 
 from __future__ import annotations
@@ -21,10 +26,17 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from compliance.clock import Clock
-from compliance.errors import NotPermittedError, QuotaExhaustedError, UnknownEpochError
+from compliance.errors import (
+    ComplianceError,
+    LogCorruptError,
+    NotPermittedError,
+    QuotaExhaustedError,
+    UnknownEpochError,
+)
 from compliance.evaluations.book import EvaluationBook
 from compliance.evaluations.holder import HolderAnswer, KeyHolder
 from compliance.evaluations.store import EpochStore
+from compliance.log.errors import StorageError
 from protocols.epoch.manifest import EpochManifest
 from protocols.errors import MalformedMessageError, ProtocolError
 from protocols.link import TransportError
@@ -32,6 +44,7 @@ from protocols.lookup.receipt import Reply, sign_receipt
 from protocols.lookup.request import SignedRequest
 from protocols.oprf.errors import TooFewHoldersError, WrongEpochError
 from protocols.oprf.messages import EvaluationAnswer
+from server.log.journal import HubJournal
 from server.standing.registry import HolderRefusedError
 
 ASK_KIND = "evaluate"
@@ -82,6 +95,7 @@ class Evaluations:
     """Answers signed requests; `answer` may be called by several threads at once.
 
     Args:
+        journal: the hub's audit log, which has every answer and refusal before the caller.
         identity: the hub's key, under which receipts are signed.
         ask_timeout_s: how long another holder may take, beside the time for its elements.
     """
@@ -93,6 +107,7 @@ class Evaluations:
         holders: Holders,
         store: EpochStore,
         book: EvaluationBook,
+        journal: HubJournal,
         identity: Ed25519PrivateKey,
         clock: Clock,
         ask_timeout_s: float = ASK_TIMEOUT_S,
@@ -101,6 +116,7 @@ class Evaluations:
         self._holders = holders
         self._store = store
         self._book = book
+        self._journal = journal
         self._identity = identity
         self._clock = clock
         self._ask_timeout_s = ask_timeout_s
@@ -125,18 +141,18 @@ class Evaluations:
             QuotaExhaustedError: of the hub's own book.
             HolderRefusedError: too few others answered, and one of them refused.
             TooFewHoldersError: too few others could be reached.
+            StorageError, LogCorruptError: book or log cannot be written.
         """
-        if caller != request.asker:
-            raise NotPermittedError("evaluation: the asker is not the caller")
-        manifest = self._manifest_of(request)
-        self._require_quota(manifest, request)
-        needed = manifest.record.threshold - 1
-        candidates = self._candidates(manifest, request)
-        if len(candidates) < needed:
-            raise TooFewHoldersError(
-                f"evaluation: {len(candidates)} other holders are connected, need {needed}"
-            )
-        own, others = self._ask_all(manifest, request, candidates, needed)
+        try:
+            _require_asker(caller, request)
+            manifest = self._manifest_of(request)
+            self._require_quota(manifest, request)
+            own, others = self._ask_all(manifest, request)
+        except (StorageError, LogCorruptError, TooFewHoldersError):
+            raise
+        except (ProtocolError, ComplianceError, HolderRefusedError) as error:
+            self._enter_refusal(caller, request, error)
+            raise
         return self._conclude(manifest, request, own, others)
 
     def usage(self, caller: str) -> Usage:
@@ -199,9 +215,15 @@ class Evaluations:
         return sorted(turned, key=self._is_shunned)
 
     def _ask_all(
-        self, manifest: EpochManifest, request: SignedRequest, candidates: list[str], needed: int
+        self, manifest: EpochManifest, request: SignedRequest
     ) -> tuple[HolderAnswer, dict[str, EvaluationAnswer]]:
-        """Ask `needed` others, the next for each that fails, while we evaluate ourselves."""
+        """Ask as many others as are needed, the next for each that fails, and evaluate too."""
+        needed = manifest.record.threshold - 1
+        candidates = self._candidates(manifest, request)
+        if len(candidates) < needed:
+            raise TooFewHoldersError(
+                f"evaluation: {len(candidates)} other holders are connected, need {needed}"
+            )
         data = request.encode()
         timeout_s = self._ask_timeout_s + request.count / SLOWEST_ELEMENTS_PER_S
         waiting = iter(candidates)
@@ -215,11 +237,13 @@ class Evaluations:
 
         asked = dict(start(needed))
         own = self._holder.answer(data)
+        # The others are at work meanwhile, so that the disk costs the caller little.
+        self._journal.evaluation_answered(request, manifest, is_new=not own.admission.repeated)
         answers: dict[str, EvaluationAnswer] = {}
         failures: list[Exception] = []
         while len(answers) < needed:
             if not asked:
-                raise _worst(failures, needed)
+                raise self._gave_up(manifest, request, failures, needed)
             done, _ = wait(asked, return_when=FIRST_COMPLETED)
             for future in done:
                 name = asked.pop(future)
@@ -267,8 +291,40 @@ class Evaluations:
         )
         return Answered(Reply(tuple(answers.values()), receipt), usage)
 
+    def _gave_up(
+        self,
+        manifest: EpochManifest,
+        request: SignedRequest,
+        failures: list[Exception],
+        needed: int,
+    ) -> Exception:
+        """Enter that the charged request cannot be answered, and return what to tell."""
+        worst = _worst(failures, needed)
+        if isinstance(worst, TooFewHoldersError):
+            self._journal.evaluation_failed(request, manifest, worst.code)
+        return worst
+
+    def _enter_refusal(
+        self,
+        caller: str,
+        request: SignedRequest,
+        error: ProtocolError | ComplianceError | HolderRefusedError,
+    ) -> None:
+        try:
+            manifest = self._store.manifest(request.evaluation.epoch)
+        except UnknownEpochError:
+            manifest = None
+        # A code that comes from elsewhere is another organisation's word: it stays out.
+        code = "holder_refused" if isinstance(error, HolderRefusedError) else error.code
+        self._journal.evaluation_refused(caller, request, manifest, code)
+
     def _is_shunned(self, name: str) -> bool:
         return monotonic() - self._failed_at.get(name, -SHUN_S) < SHUN_S
+
+
+def _require_asker(caller: str, request: SignedRequest) -> None:
+    if caller != request.asker:
+        raise NotPermittedError("evaluation: the asker is not the caller")
 
 
 def _usage(manifest: EpochManifest, asker: str, used: int) -> Usage:

@@ -259,7 +259,10 @@ async def publish(
     manifest = _open_to(parts, caller, epoch)
     with _alone(parts, caller):
         data = await read_body(request, media_type=(DELTA_TYPE, _PLAIN_TYPE), limit=MAX_DELTA_SIZE)
-        done = await parts.workers.publish(partial(parts.tables.publish, manifest, caller, data))
+        enter = partial(parts.log.journal.table_published, manifest)
+        done = await parts.workers.publish(
+            partial(parts.tables.publish, manifest, caller, data, enter=enter)
+        )
     made = done.signed.header
     return PublishedDocument(
         contributor=caller,

@@ -99,10 +99,22 @@ class Tables:
         folder = self._folder(epoch, contributor)
         return Snapshot(folder, folder.header(version))
 
-    def publish(self, manifest: EpochManifest, contributor: str, data: bytes) -> Published:
+    def publish(
+        self,
+        manifest: EpochManifest,
+        contributor: str,
+        data: bytes,
+        *,
+        enter: Callable[[SignedHeader], object] = lambda _: None,
+    ) -> Published:
         """Apply a delta to the version in force and put the result in force.
 
         The same version with the same root again changes nothing.
+
+        Args:
+            enter: makes a durable note that a version is put in force. It is called before
+                that, once the version was checked, and again when that version is repeated;
+                what it raises leaves the former version in force.
 
         Raises:
             MalformedMessageError: no delta, or its header is of another table.
@@ -118,9 +130,12 @@ class Tables:
             version = folder.current()
             before = folder.header(version) if version else None
             if before is not None and _is_same(before, delta.after):
+                enter(before)
                 return Published(before, is_new=False)
             _check_succession(before, delta)
             _store(folder, version, delta, data)
+            enter(delta.after)
+            folder.put_in_force(delta.after.header.version)
             folder.tidy()
         return Published(delta.after, is_new=True)
 
@@ -213,7 +228,7 @@ def _check_succession(before: SignedHeader | None, delta: Delta) -> None:
 
 
 def _store(folder: Folder, version: int, delta: Delta, data: bytes) -> None:
-    """Write the next version beside the one in force, check it, then put it in force."""
+    """Write the next version beside the one in force, and check it."""
     header = delta.after.header
     with ExitStack() as stack:
         old = stack.enter_context(folder.mapped(version)) if version else b""
@@ -225,4 +240,3 @@ def _store(folder: Folder, version: int, delta: Delta, data: bytes) -> None:
         draft.replace(folder.file(header.version, Part.TABLE))
     folder.put(header.version, Part.DELTA, data)
     folder.put(header.version, Part.HEADER, delta.after.encode())
-    folder.put_in_force(header.version)

@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
+from protocols.tlog.entry import Outcome
 from protocols.vertical.plan import HUB, TrainingPlan
-from server.training.plan import RunFolder, RunPlan
+from server.log.journal import HubJournal
+from server.log.spent import charge_of
+from server.training.coordinator import State
+from server.training.plan import RunFolder, RunPlan, file_bytes
 from server.training.record import build_record
 from server.training.releases import check_releases
 
@@ -31,12 +35,16 @@ class Control(Protocol):
 
 
 class Training:
-    """Conducts one training run."""
+    """Conducts one training run; its beginning and end stand in the hub's audit log.
 
-    def __init__(self, home: Path, plan: RunPlan, control: Control) -> None:
+    Without its beginning in the log no partner is asked, without its end there is no record.
+    """
+
+    def __init__(self, home: Path, plan: RunPlan, control: Control, *, journal: HubJournal) -> None:
         self._folder = RunFolder(home, plan.run)
         self._plan = TrainingPlan.decode((self._folder.path / "proposed.json").read_bytes())
         self._control = control
+        self._journal = journal
         self._opened = False
         self._announcements: dict[str, str] = {}
         self._alignment: dict[str, Any] = {}
@@ -96,6 +104,7 @@ class Training:
             case "finish":
                 for name, value in values.items():
                     check_releases(name, value)
+                    charge_of(self._plan, name, value["releases"])
                 self._parts = values
 
     def close(self, outcome: str) -> None:
@@ -121,6 +130,14 @@ class Training:
             traffic=traffic,
             spending=self._spending,
         )
+        releases = record["privacy"]["releases"]
+        self._journal.run_ended(
+            self._plan,
+            _outcome(outcome, releases),
+            releases=releases,
+            spending=self._spending,
+            record=file_bytes(record),
+        )
         self._folder.store_record(record)
 
     @property
@@ -136,11 +153,21 @@ class Training:
             self._plan = self._plan.without(name)
         if set(self._plan.names) != set(nodes):
             raise UnsupportedParameterError("plan: its partners are not those of the run")
+        self._journal.run_started(self._plan)
         self._folder.store_bytes("training.json", self._plan.encode())
         parties = [*self._plan.names, HUB]
         action = "narrow_run" if self._opened else "open_run"
         self._control({"action": action, "run": self._plan.run, "parties": parties})
         self._opened = True
+
+
+def _outcome(outcome: str, releases: Mapping[str, Any]) -> Outcome:
+    """Return what the log says of a run's end."""
+    if outcome == State.DONE:
+        return Outcome.DONE
+    # What was refused after something had been released was not refused as a whole.
+    refused = outcome == State.REFUSED and not any(releases.values())
+    return Outcome.REFUSED if refused else Outcome.FAILED
 
 
 def _object(name: str, body: str) -> dict[str, Any]:

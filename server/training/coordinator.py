@@ -20,7 +20,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
-from compliance.errors import ComplianceError
+from compliance.errors import ComplianceError, LogCorruptError
+from compliance.log.errors import StorageError
 from protocols.errors import ProtocolError
 from protocols.phase import DEADLINE, PEER_LOST, PHASES, PhaseReply, Status
 from server.training.plan import RunPlan
@@ -30,6 +31,8 @@ _LAST = PHASES[-1]
 _WIND_UP_S = 60
 # The code of a partner that was given up because another one fell out.
 ABANDONED = "abandoned"
+# The log did not take the end of the run.
+_UNENTERED = frozenset({StorageError.code, LogCorruptError.code})
 # How much earlier a partner gives up than the hub, so that its reply still arrives and only
 # a partner that really is silent is called so.
 MARGIN_S = 10
@@ -168,7 +171,12 @@ class Coordinator:
         return self._state
 
     def _close(self) -> None:
-        self._guard(self._last_phase(), lambda: self._conduct.close(self._state.state.value))
+        """Let the hub clean up; a run whose end its log cannot hold has failed, though done."""
+        state = self._state
+        phase = self._last_phase()
+        _, trouble = self._guard(phase, lambda: self._conduct.close(state.state.value))
+        if trouble is not None and trouble.code in _UNENTERED:
+            self._move(state=State.FAILED, trouble=(*state.trouble, trouble))
 
     def _last_phase(self) -> str:
         return self._state.steps[-1].phase if self._state.steps else self._plan.phases[0]

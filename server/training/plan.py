@@ -148,8 +148,12 @@ class RunFolder:
         write_atomically(self.path / name, data)
 
     def _replace(self, name: str, value: Mapping[str, Any]) -> None:
-        text = json.dumps(value, ensure_ascii=False, indent=1)
-        write_atomically(self.path / name, text.encode())
+        write_atomically(self.path / name, file_bytes(value))
+
+
+def file_bytes(value: Mapping[str, Any]) -> bytes:
+    """Return the bytes as which an object stands in a file of the run's folder."""
+    return json.dumps(value, ensure_ascii=False, indent=1).encode()
 
 
 def _verify(holds: bool, rule: str) -> None:  # noqa: FBT001  # the condition is the argument

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -135,9 +135,16 @@ def propose(choices: Choices, partners: Mapping[str, Mapping[str, Any]]) -> Trai
 
 
 def store_proposal(
-    home: Path, choices: Choices, partners: Mapping[str, Mapping[str, Any]]
+    home: Path,
+    choices: Choices,
+    partners: Mapping[str, Mapping[str, Any]],
+    *,
+    enter: Callable[[TrainingPlan], object] = lambda _: None,
 ) -> TrainingPlan:
     """Build a plan and lay it into the run's folder; an existing run is never replaced.
+
+    Args:
+        enter: makes a durable note of the plan before it is laid down.
 
     Raises:
         UnsupportedParameterError: the run's name is taken, or a choice breaks a rule.
@@ -146,6 +153,7 @@ def store_proposal(
     folder = RunFolder(home, plan.run)
     if folder.path.exists():
         raise UnsupportedParameterError(f"run: {plan.run} exists already; choose another name")
+    enter(plan)
     schedule = RunPlan(
         run=plan.run,
         kind="training",

@@ -23,6 +23,7 @@ from protocols.link import TransportError
 from protocols.phase import PHASES
 from server.home import HubHome
 from server.link.control import call_control
+from server.log.opening import open_log
 from server.training.conduct import Training
 from server.training.coordinator import Conduct, Coordinator, RunState, State
 from server.training.flower import FlowerGrid
@@ -54,8 +55,12 @@ class Check:
 
 
 def training(home: Path, plan: RunPlan) -> Conduct:
-    """Conduct a training run; the hub's own programs run in the hub process, asked over gRPC."""
-    return Training(home, plan, partial(ask_hub, home))
+    """Conduct a training run; the hub's own programs run in the hub process, asked over gRPC.
+
+    The audit log is opened here beside the hub process, and stays open to this one's end.
+    """
+    log = open_log(HubHome(home))
+    return Training(home, plan, partial(ask_hub, home), journal=log.journal)
 
 
 def ask_hub(home: Path, request: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,8 @@ from compliance.errors import ComplianceError
 from compliance.evaluations.book import EvaluationBook
 from compliance.evaluations.holder import KeyHolder
 from compliance.evaluations.store import EpochStore
+from compliance.log.memory import MemoryStorage
+from compliance.log.second import FileCheckpoints
 from protocols.epoch.grants import Grant
 from protocols.epoch.manifest import NO_PREVIOUS, EpochManifest, SignedManifest, sign_manifest
 from protocols.errors import ProtocolError
@@ -49,6 +51,8 @@ from server.api.app import create_app
 from server.api.parts import Parts
 from server.api.running import ApiServer
 from server.identity import create_authority, issue_node, issue_server
+from server.log.keys import LogKeys
+from server.log.opening import assemble
 from server.lookup.service import Evaluations
 from server.standing.registry import HolderRefusedError
 from server.tables.store import Tables
@@ -367,11 +371,16 @@ def make_town(tmp_path, key_shares, identities, kit, servers):
         town.put_in_force(town.signed_manifest())
         others = DirectHolders({name: town.holders[name] for name in HOLDERS[1:]})
         hub = town.holders["hub"]
+        log = assemble(
+            f"{HUB}/audit", MemoryStorage(), FileCheckpoints(directory / "log-second"),
+            LogKeys.draw(os.urandom), clock=clock, folder=directory,
+        )  # fmt: skip
         evaluations = Evaluations(
             holder=hub,
             holders=others,
             store=hub.store,
             book=town.books["hub"],
+            journal=log.journal,
             identity=identities["hub"],
             clock=clock,
         )
@@ -380,6 +389,7 @@ def make_town(tmp_path, key_shares, identities, kit, servers):
             evaluations=evaluations,
             epochs=hub.store,
             tables=Tables(directory / "tables", hub=HUB, identities=public.get),
+            log=log,
             holders=others,
             identities=public.get,
             identity=identities["hub"],

@@ -1,11 +1,21 @@
 """The hub's part in a run: replies are read strictly, and a record is kept however it ends."""
 
 import json
+import os
+from hashlib import sha256
 
 import pytest
 
+from compliance.clock import FixedClock
+from compliance.log.errors import StorageError
+from compliance.log.memory import MemoryStorage
+from compliance.log.second import FileCheckpoints
+from protocols.dp.events import Gaussian, event_fields
 from protocols.errors import MalformedMessageError
 from protocols.link import TransportError
+from protocols.tlog.entry import Entry
+from server.log.keys import LogKeys
+from server.log.opening import assemble
 from server.training.conduct import Training
 from server.training.plan import RunFolder
 from server.training.proposal import store_proposal
@@ -34,7 +44,23 @@ def run(tmp_path, choices, partners):
 
 def conduct(run, **changes):
     control = Control(**changes)
-    return Training(run.path.parent.parent, run.load_plan(), control), control
+    home = run.path.parent.parent
+    log = assemble(
+        "lianfang/audit",
+        MemoryStorage(),
+        FileCheckpoints(home / "log-second"),
+        LogKeys.draw(os.urandom),
+        clock=FixedClock(1_795_305_600),
+        folder=home,
+    )
+    return Training(home, run.load_plan(), control, journal=log.journal), control
+
+
+def entered(training):
+    log = training._journal._log
+    storage, origin = log._storage, log.origin()
+    size = storage.edge(origin).size
+    return [Entry.decode(data) for data in storage.entries(origin, 0, size)]
 
 
 def record(run):
@@ -139,3 +165,58 @@ def test_record_is_kept_even_if_the_relay_is_gone(run):
         training.close("failed")
     assert record(run)["outcome"] == "failed"
     assert record(run)["bytes"]["relayed"] == {}
+
+
+def test_run_stands_in_the_log_from_its_beginning_to_its_end(run):
+    training, _ = conduct(run)
+    through_align(training)
+    training.before("prepare", NAMES)
+    training.before("finish", NAMES)
+    release = {"label": "train/0", "event": event_fields(Gaussian(4.0))}
+    training.after("finish", replies(releases=[release], sent_bytes={}))
+    training.close("done")
+    found = entered(training)
+    assert [entry.policies[0] for entry in found] == [
+        "run.start", "run.release", "run.release", "run.release", "run.end",
+    ]  # fmt: skip
+    assert [entry.organisation for entry in found[1:4]] == list(NAMES)
+    assert found[-1].document == sha256((run.path / "record.json").read_bytes()).digest()
+
+
+def test_partner_that_leaves_at_the_plan_makes_another_beginning(run):
+    training, _ = conduct(run)
+    training.before("plan", NAMES)
+    training.before("plan", NAMES[:1] + NAMES[2:])
+    training.close("refused")
+    found = entered(training)
+    assert [(e.policies[0], e.outcome) for e in found] == [
+        ("run.start", "done"), ("run.start", "done"), ("run.end", "refused"),
+    ]  # fmt: skip
+    assert found[0].agreement != found[1].agreement
+
+
+class Full:
+    """A journal whose storage is full."""
+
+    def run_started(self, plan):
+        raise StorageError("log storage failed")
+
+    def run_ended(self, plan, outcome, **fields):
+        raise StorageError("log storage failed")
+
+
+def test_run_without_a_beginning_in_the_log_asks_nobody(run):
+    training, control = conduct(run)
+    training._journal = Full()
+    with pytest.raises(StorageError):
+        training.before("plan", NAMES)
+    assert control.asked == []
+
+
+def test_run_without_an_end_in_the_log_has_no_record(run):
+    training, _ = conduct(run)
+    training.before("plan", NAMES)
+    training._journal = Full()
+    with pytest.raises(StorageError):
+        training.close("done")
+    assert not run.has_record()

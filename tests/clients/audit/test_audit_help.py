@@ -17,7 +17,13 @@ print([name for name in heavy if name in sys.modules], file=sys.stderr)
 """
 
 
-@pytest.mark.parametrize("arguments", [(), ("agreement",), ("agreement", "draft"), ("replay",)])
+COMMANDS = [
+    (), ("agreement",), ("agreement", "draft"), ("replay",), ("verify",), ("search",),
+    ("disclosures",), ("statement",), ("alarms",), ("export",), ("witness",),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", COMMANDS)
 def test_help_loads_nothing_heavy(arguments):
     code = PROBE.format(arguments="".join(f"{item!r}, " for item in arguments))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,11 +1,13 @@
 """A hub's API on loopback: real certificates, a real 2-of-3 key, holders that keep the rules."""
 
+import os
 import random
 import socket
 import ssl
 import time
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 
 import httpx
 import pytest
@@ -21,6 +23,8 @@ from compliance.errors import ComplianceError
 from compliance.evaluations.book import EvaluationBook
 from compliance.evaluations.holder import KeyHolder
 from compliance.evaluations.store import EpochStore
+from compliance.log.second import FileCheckpoints
+from compliance.log.sqlstore import SqlStorage
 from protocols.epoch.grants import Grant
 from protocols.epoch.manifest import NO_PREVIOUS, EpochManifest, SignedManifest, sign_manifest
 from protocols.errors import ProtocolError
@@ -35,10 +39,13 @@ from protocols.oprf.setup import Setup
 from protocols.oprf.suite import Mode, Suite
 from protocols.oprf.threshold import Query
 from protocols.program import run_together
+from protocols.tlog.entry import Entry
 from server.api.app import create_app
 from server.api.parts import Parts
 from server.api.running import ApiServer
 from server.identity import create_authority, issue_node, issue_server
+from server.log.keys import LogKeys
+from server.log.opening import assemble
 from server.lookup.service import Evaluations
 from server.standing.registry import HolderRefusedError
 from server.tables.store import Tables
@@ -155,6 +162,7 @@ class World:
     books: dict
     parts: Parts
     served: "Served"
+    directory: Path
     tables: dict = field(default_factory=dict)
     source: random.Random = field(default_factory=lambda: random.Random(1))
 
@@ -206,6 +214,15 @@ class World:
     def used(self, holder="hub", asker="insurer"):
         return self.books[holder].used(EPOCH, asker)
 
+    def entries(self, origin=None):
+        """Read all entries of the hub's log."""
+        log = self.parts.log
+        origin = origin or log.yearly.origin()
+        if origin not in log.storage.origins():
+            return []
+        size = log.storage.edge(origin).size
+        return [Entry.decode(data) for data in log.storage.entries(origin, 0, size)]
+
     def records(self, count):
         return [self.source.randbytes(RECORD_SIZE) for _ in range(count)]
 
@@ -218,12 +235,16 @@ class World:
             now=self.clock.now(),
         )  # fmt: skip
 
-    def publish(self, delta, name="police"):
-        answer = self.client(name).post(
+    def send_delta(self, delta, name="police"):
+        """Send a delta, whatever comes of it."""
+        return self.client(name).post(
             f"/v1/epochs/{EPOCH}/tables/{name}",
             content=delta.encode(),
             headers={"Content-Type": "application/octet-stream"},
         )
+
+    def publish(self, delta, name="police"):
+        answer = self.send_delta(delta, name)
         if answer.status_code == 200:
             data, _ = self.tables.get(name, (b"", None))
             self.tables[name] = (b"".join(merge(data, delta)), delta.after)
@@ -251,6 +272,19 @@ def start_server(shop, *, head_timeout_s=10.0, **limits):
     names = {"authority": "ca.crt", "certificate": "server.pem", "key": "server.key"}
     paths = {name: shop.directory / file for name, file in names.items()}
     return Served(server, app, server.start("127.0.0.1", 0, **paths))
+
+
+def open_log(directory, clock, keys=None):
+    """Open the hub's audit log, on disk and without witnesses."""
+    directory.mkdir(parents=True, exist_ok=True)
+    return assemble(
+        f"{HUB}/audit",
+        SqlStorage.open(f"sqlite:///{directory}/log.sqlite"),
+        FileCheckpoints(directory / "second"),
+        keys or LogKeys.draw(os.urandom),
+        clock=clock,
+        folder=directory,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -292,6 +326,7 @@ def make_world(tmp_path, shop, served, shares, identities):
             source = random.Random(name).randbytes
             holders[name] = KeyHolder(name, suite, store, books[name], public.get, clock, source)
         others = Others({name: holders[name] for name in ("police", "telecom")})
+        log = open_log(tmp_path / str(len(worlds)) / "log", clock)
         parts = Parts(
             hub=HUB,
             evaluations=Evaluations(
@@ -299,11 +334,13 @@ def make_world(tmp_path, shop, served, shares, identities):
                 holders=others,
                 store=holders["hub"].store,
                 book=books["hub"],
+                journal=log.journal,
                 identity=identities["hub"],
                 clock=clock,
             ),
             epochs=holders["hub"].store,
             tables=Tables(tmp_path / str(len(worlds)) / "tables", hub=HUB, identities=public.get),
+            log=log,
             holders=others,
             identities=public.get,
             identity=identities["hub"],
@@ -314,8 +351,9 @@ def make_world(tmp_path, shop, served, shares, identities):
             servers.append(server := start_server(shop, **limits))
         server.app.state.parts = parts
         world = World(
-            shop, suite, manifest, signed, identities, clock, others, books, parts, server
-        )
+            shop, suite, manifest, signed, identities, clock, others, books, parts, server,
+            tmp_path / str(len(worlds)),
+        )  # fmt: skip
         worlds.append(world)
         return world
 
@@ -324,6 +362,7 @@ def make_world(tmp_path, shop, served, shares, identities):
         server.close()
     for world in worlds:
         world.parts.close()
+        world.parts.log.close()
         for book in world.books.values():
             book.close()
 

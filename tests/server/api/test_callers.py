@@ -24,7 +24,11 @@ def test_every_route_needs_a_certificate(world, route, problem):
 
 def test_health_needs_no_certificate(world):
     assert world.client().get("/healthz").json() == {"status": "alive"}
-    assert world.client().get("/readyz").json() == {"status": "ready", "epoch": 5}
+    assert world.client().get("/readyz").json() == {
+        "status": "ready",
+        "epoch": 5,
+        "log": "starting",
+    }
 
 
 def test_readiness_needs_enough_holders(world, problem):

@@ -33,7 +33,7 @@ def test_every_refusal_is_described_as_a_problem():
         for status, answer in operation["responses"].items():
             if status == "default" or int(status) >= 400:
                 assert set(answer["content"]) == {"application/problem+json"}, (name, status)
-    assert len(seen) == len(list(operations())) == 15
+    assert len(seen) == len(list(operations())) == 18
 
 
 def test_no_parameter_could_hold_an_identifier():
@@ -42,4 +42,6 @@ def test_no_parameter_could_hold_an_identifier():
         for _, operation in operations()
         for parameter in operation.get("parameters", [])
     }
-    assert names == {"epoch", "contributor", "version", "index", "since", "idempotency-key"}
+    assert names == {
+        "epoch", "contributor", "version", "index", "since", "idempotency-key", "year", "path",
+    }  # fmt: skip

@@ -25,6 +25,7 @@ from server.epochs.holding import open_holding
 from server.epochs.service import Epochs
 from server.home import HubHome
 from server.link import Relay, Service
+from server.log.opening import open_log
 from server.standing import Standing
 
 PARTNERS = ("insurer", "telecom", "police")
@@ -61,7 +62,11 @@ class Place:
         settings = self.hub.settings()
         self.relay, self.standing = Relay(), Standing()
         self.holding = open_holding(self.hub, suite=self.suite, clock=self.clock)
-        self.epochs = Epochs(self.relay, self.standing, self.holding, deadline_s=10, verdict_s=0.5)
+        self.log = open_log(self.hub, clock=self.clock, links=self.standing)
+        self.epochs = Epochs(
+            self.relay, self.standing, self.holding, journal=self.log.journal, deadline_s=10,
+            verdict_s=0.5,
+        )  # fmt: skip
         self.service = Service(
             self.relay, hub=settings.name, on_control=self.epochs.control, standing=self.standing
         )
@@ -76,6 +81,7 @@ class Place:
     def stop_hub(self):
         self.epochs.stop()
         self.service.stop(grace_s=1)
+        self.log.close()
         self.holding.close()
 
     def start(self, *names):

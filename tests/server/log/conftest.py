@@ -83,7 +83,7 @@ class Hub:
         self.branch = branch
         self.witnessing = Witnessing(
             [AskedWitness(at.name, at.keys, StandingPlace(links, at.name)) for at in town.listed],
-            policy=town.policy,
+            policy_of=lambda _: town.policy,
             alarms=self.alarms,
             size_of=lambda origin: self.storage.edge(origin).size,
             clock=self.clock,

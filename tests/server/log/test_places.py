@@ -65,7 +65,7 @@ def test_witness_elsewhere_cosigns_over_http(hub, town):
     place = listed.place(None, None)
     asked = Witnessing(
         [AskedWitness("police", listed.keys, place)],
-        policy=town.policy,
+        policy_of=lambda _: town.policy,
         alarms=hub.alarms,
         size_of=lambda origin: 9,
         clock=town.clock,

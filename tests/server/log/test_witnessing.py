@@ -267,7 +267,7 @@ def test_anything_but_a_good_signature_is_not_cosigned(hub, town, answer, standi
     keys = tuple(town.witnesses["police"].keys)
     asked = Witnessing(
         [AskedWitness("police", keys, OneAnswer(answer))],
-        policy=town.policy,
+        policy_of=lambda _: town.policy,
         alarms=hub.alarms,
         size_of=lambda origin: 7,
         clock=town.clock,

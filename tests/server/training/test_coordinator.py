@@ -1,5 +1,6 @@
 import pytest
 
+from compliance.log.errors import StorageError
 from protocols.errors import UnsupportedParameterError
 from protocols.phase import PEER_LOST, done, failed, refused
 from server.training.coordinator import ABANDONED, Coordinator, Failure, State
@@ -281,3 +282,17 @@ def test_partner_that_lost_another_is_not_blamed():
     handlers = dict.fromkeys(NODES, loses) | {"telecom": vanishes}
     final, *_ = run(plan(), handlers)
     assert [(trouble.party, trouble.phase) for trouble in final.trouble] == [("telecom", "train")]
+
+
+class Unkept(Relay):
+    """A hub whose log does not take the end of the run."""
+
+    def close(self, outcome):
+        raise StorageError("log storage failed")
+
+
+def test_run_whose_end_the_log_does_not_take_has_failed():
+    final, _, _, _ = run(plan(phases=("plan",)), dict.fromkeys(NODES, agree), Unkept())
+    assert final.state is State.FAILED
+    (trouble,) = final.trouble
+    assert (trouble.party, trouble.code) == ("hub", "storage_failed")

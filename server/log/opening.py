@@ -1,0 +1,222 @@
+"""The hub's log as a whole: where it lies, who witnesses it, how it is published and read.
+
+    HUB/log/log.sqlite        entries, tiles, private parts
+    HUB/log/log.key, parts.key
+    HUB/log/witnesses.json    who cosigns; without it checkpoints are published unwitnessed
+    HUB/log/alarms/           what witnesses said against the log, with the evidence
+    HUB/log-second/           the last signed checkpoint: put it on another disk
+
+The log of a year has the origin `<hub name>/audit/<year>`. Any process of the hub's operator
+may open the log and append to it; the one that serves the hub publishes it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from compliance.clock import Clock, SystemClock
+from compliance.log.alarms import LogAlarms
+from compliance.log.log import Cosign, Log
+from compliance.log.private import PrivateParts
+from compliance.log.second import CheckpointStore, FileCheckpoints
+from compliance.log.sqlstore import SqlStorage
+from compliance.log.storage import Storage
+from compliance.log.yearly import YearlyLog
+from protocols.tlog.note import VerifierKey
+from protocols.tlog.policy import NONE, Policy
+from protocols.tlog.policy import Log as ListedLog
+from server.home import HubHome
+from server.log.journal import HubJournal
+from server.log.keys import LogKeys, open_keys
+from server.log.places import Asks
+from server.log.publishing import Publishing
+from server.log.witnesses import Witnesses
+from server.log.witnessing import AskedWitness, Witnessing
+
+FOLDER = "log"
+SECOND = "log-second"
+STORAGE = "log.sqlite"
+WITNESSES = "witnesses.json"
+ALARMS = "alarms"
+_NAME = "audit"
+
+
+@dataclass(slots=True)
+class HubLog:
+    """One hub's log, opened; `close` gives everything back.
+
+    Args:
+        prefix: the origins without their year.
+        publishing: None in a process that only appends or reads.
+    """
+
+    prefix: str
+    storage: Storage
+    yearly: YearlyLog = field(repr=False)
+    journal: HubJournal = field(repr=False)
+    keys: LogKeys = field(repr=False)
+    witnesses: Witnesses | None = None
+    publishing: Publishing | None = None
+    _ending: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    @property
+    def key(self) -> VerifierKey:
+        """What verifies the log of the present year; those of other years differ in the name."""
+        return self.keys.signer(self.yearly.origin()).key
+
+    def policy_of(self, origin: str) -> Policy:
+        """Return by which policy the checkpoints of one year are published."""
+        return policy_of(self.witnesses, [self.keys.signer(origin).key])
+
+    def close(self) -> None:
+        """End publishing and give the files back."""
+        self._ending.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_log(home: HubHome, *, clock: Clock | None = None, links: Asks | None = None) -> HubLog:
+    """Open the log in a hub's directory; made at the first time.
+
+    Args:
+        links: over which partners' witnesses are asked; None in a process that does not publish.
+
+    Raises:
+        ConfigError: a key or witnesses.json cannot be used; names the cure.
+        LogCorruptError: the log is not what was written.
+        StorageError: it cannot be reached.
+    """
+    folder = home.root / FOLDER
+    database = folder / STORAGE
+    keys = open_keys(folder, begun=database.exists())
+    path = folder / WITNESSES
+    with ExitStack() as ending:
+        storage = SqlStorage.open(f"sqlite:///{database}")
+        ending.callback(storage.close)
+        made = assemble(
+            f"{home.settings().name}/{_NAME}",
+            storage,
+            FileCheckpoints(home.root / SECOND),
+            keys,
+            clock=clock or SystemClock(),
+            witnesses=Witnesses.load(path) if path.exists() else None,
+            links=links,
+            folder=folder,
+            ending=ending,
+        )
+    try:
+        # Opened here and not at the first entry: what is wrong with it is told at once.
+        made.yearly.log(made.yearly.origin())
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def assemble(
+    prefix: str,
+    storage: Storage,
+    second: CheckpointStore,
+    keys: LogKeys,
+    *,
+    clock: Clock,
+    folder: Path,
+    witnesses: Witnesses | None = None,
+    links: Asks | None = None,
+    random: Callable[[int], bytes] = os.urandom,
+    ending: ExitStack | None = None,
+) -> HubLog:
+    """Put a log together over any storage.
+
+    Args:
+        ending: what is to be given back after all of the log's own.
+    """
+
+    def policy(origin: str) -> Policy:
+        # No policy lists a key twice, and the key of all years is one: each has its own.
+        return policy_of(witnesses, [keys.signer(origin).key])
+
+    with ending or ExitStack() as stack:
+        witnessing = None
+        if links is not None:
+            witnessing = _witnessing(
+                witnesses=witnesses,
+                policy=policy,
+                storage=storage,
+                clock=clock,
+                folder=folder,
+                links=links,
+                ending=stack,
+            )
+        cosign: Cosign = (lambda _note, _prove: []) if witnessing is None else witnessing.cosign
+        yearly = YearlyLog(
+            storage,
+            prefix,
+            clock,
+            lambda origin: Log(
+                storage,
+                second,
+                keys.signer(origin),
+                policy=policy(origin),
+                cosign=cosign,
+                clock=clock,
+            ),
+        )
+        parts = PrivateParts(storage, master_key=keys.master, index_key=keys.index, random=random)
+        journal = HubJournal(yearly, storage, parts, pseudonyms=keys.pseudonyms, clock=clock)
+        publishing = None
+        if witnessing is not None:
+            publishing = Publishing(yearly, storage, witnessing, clock=clock)
+            stack.callback(publishing.stop)
+        return HubLog(
+            prefix, storage, yearly, journal, keys, witnesses, publishing, stack.pop_all()
+        )
+
+
+def policy_of(witnesses: Witnesses | None, keys: list[VerifierKey]) -> Policy:
+    """Return the policy of these logs; where no witness is listed, it asks for none."""
+    if witnesses is None:
+        return Policy(tuple(ListedLog(key) for key in keys), (), (), NONE)
+    return witnesses.policy(keys)
+
+
+def _witnessing(
+    *,
+    witnesses: Witnesses | None,
+    policy: Callable[[str], Policy],
+    storage: Storage,
+    clock: Clock,
+    folder: Path,
+    links: Asks,
+    ending: ExitStack,
+) -> Witnessing:
+    alarms = LogAlarms(folder / ALARMS)
+    ending.callback(alarms.close)
+    asked = [
+        AskedWitness(item.name, item.keys, item.place(links, folder))
+        for item in (witnesses.listed if witnesses is not None else ())
+    ]
+    made = Witnessing(
+        asked,
+        policy_of=policy,
+        alarms=alarms,
+        size_of=lambda origin: storage.edge(origin).size,
+        clock=clock,
+    )
+    ending.callback(made.close)
+    return made
