@@ -58,7 +58,7 @@ def export(
             "out": str(to), "policy": str(policy),
         },
         f"Wrote {checkpoint.size} entries of {origin} to {to}, and the hub's policy to {policy}.",
-        f"compare the policy with your own, then check {to} against yours",
+        f"lianfang audit verify {to} --policy {policy}, or better with a policy of your own",
     )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def search(
         "shown": len(shown),
         "entries": [entry_value(entry) for entry in shown],
     }
-    say(output, value, "\n".join(lines), f"lianfang audit export {path} --out PACK.zip")
+    say(output, value, "\n".join(lines), f"lianfang audit export {path} --out PACK.zip --policy {path}.policy")
 
 
 def disclosures(

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from clients.bench.dataset import HELD_OUT, load_dataset, split_rows
 from clients.demo.bringing_up import Town, join_partner, make_hub, run_command
 from clients.demo.comparison import Comparison, compare, draw_table
+from clients.demo.evidence import draw_evidence, list_witnesses, take_evidence
 from clients.demo.lookups import Lookups, begin_epoch, draw_lookups, look_up
 from clients.demo.town import write_town
 from clients.node.files import load_json
@@ -52,6 +53,7 @@ def run_demo(
     with steps, ExitStack() as processes:
         steps.begin("writing the tables" if data else "building a simulated town")
         town, holder = _tables(directory, data, people=people, seed=seed)
+        list_witnesses(town)
         steps.begin("starting the hub and three nodes")
         _start(town, processes, directory)
         steps.begin("making the key that nobody holds")
@@ -63,6 +65,8 @@ def run_demo(
         steps.begin("training over Flower")
         agreed = AGREED_COLUMNS if data is None else None
         _train(town, holder, run, epsilon=epsilon, agreed=agreed)
+        steps.begin("verifying the hub's log")
+        evidence = take_evidence(town, directory / "evidence" / "log")
         steps.begin("computing the references")
         figures = compare(town, holder, run)
     seconds = time.monotonic() - started
@@ -71,6 +75,8 @@ def run_demo(
     if lookups is not None:
         result |= {"lookups": asdict(lookups)}
         result["table"] = f"{draw_lookups(lookups)}\n\n{result['table']}"
+    result |= {"evidence": asdict(evidence)}
+    result["table"] += f"\n\n{draw_evidence(evidence)}"
     return result | {"following": following}
 
 

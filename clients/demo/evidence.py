@@ -1,0 +1,105 @@
+"""The demonstration's end: the hub's log, cosigned by two partners, is taken out and verified.
+
+The officers' commands do all of it, offline and with the partners' own keys: what the hub
+says of itself is not believed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from clients.demo.bringing_up import Town, run_command
+from clients.output import CommandError
+
+WITNESSES = ("police", "telecom")
+_PUBLISHED_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the officers found in the log."""
+
+    log: str
+    policy: str
+    entries: int
+    witnesses: list[str]
+    disclosures: list[dict[str, Any]]
+
+
+def list_witnesses(town: Town) -> None:
+    """Let two partners' compliance offices watch the hub's log, before it is served."""
+    key = _status(town)["key"]
+    for name in WITNESSES:
+        node = str(town.nodes[name])
+        keys = _json("lianfang", "audit", "witness", "key", node)["keys"]
+        run_command("lianfang-hub", "log", "witness", "add", str(town.hub), name, *keys)
+        run_command("lianfang", "audit", "witness", "add-log", node, key)
+
+
+def take_evidence(town: Town, folder: Path) -> Evidence:
+    """Export the log and verify it; the hub must be served until all of it is cosigned.
+
+    Raises:
+        CommandError: it was not published in time, or does not hold.
+    """
+    _await_published(town)
+    exported = _json("lianfang-hub", "log", "export", str(town.hub), str(folder))
+    policy = exported["policy"]
+    checked = _json("lianfang", "audit", "verify", str(folder), "--policy", policy)
+    shown = _json("lianfang", "audit", "disclosures", str(folder))
+    return Evidence(
+        log=str(folder),
+        policy=policy,
+        entries=checked["entries"],
+        witnesses=list(WITNESSES),
+        disclosures=shown["disclosures"],
+    )
+
+
+def draw_evidence(found: Evidence) -> str:
+    """Draw what every officer can see."""
+    table = Table(title="What every compliance officer can see and prove")
+    for heading in ("from", "to", "what", "acts", "items"):
+        table.add_column(heading)
+    for row in found.disclosures:
+        table.add_row(
+            row["source"], row["recipient"], row["subject_matter"],
+            str(row["acts"]), f"{row['items']:,}",
+        )  # fmt: skip
+    target = StringIO()
+    console = Console(file=target, width=88)
+    console.print(table)
+    console.print(
+        f"{found.entries} entries of the hub's log verified, cosigned by "
+        f"{' and '.join(found.witnesses)}"
+    )
+    return target.getvalue().rstrip()
+
+
+def _await_published(town: Town) -> None:
+    ends_at = time.monotonic() + _PUBLISHED_S
+    while True:
+        years = _status(town)["years"]
+        if years and all(year["published"] == year["entries"] for year in years):
+            return
+        if time.monotonic() > ends_at:
+            raise CommandError("the log is not cosigned in time; see lianfang-hub log status")
+        time.sleep(0.5)
+
+
+def _status(town: Town) -> dict[str, Any]:
+    return _json("lianfang-hub", "log", "status", str(town.hub))
+
+
+def _json(*command: str) -> dict[str, Any]:
+    name, *arguments = command
+    found: dict[str, Any] = json.loads(run_command(name, *arguments, "--format", "json"))
+    return found
