@@ -72,7 +72,8 @@ def search(
         "shown": len(shown),
         "entries": [entry_value(entry) for entry in shown],
     }
-    say(output, value, "\n".join(lines), f"lianfang audit export {path} --out PACK.zip --policy {path}.policy")
+    following = f"lianfang audit export {path} --out PACK.zip --policy {path}.policy"
+    say(output, value, "\n".join(lines), following)
 
 
 def disclosures(
