@@ -199,6 +199,25 @@ def serve(
     _tell(figures, json_file, output, serving_text(figures), "lianfang bench lookup")
 
 
+@app.command()
+def log(
+    entries: Annotated[int, typer.Option(min=1, help="Entries to read and verify.")] = 70_000,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that append at a time.")] = 16,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long each of them appends.")] = 5.0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.")
+    ] = None,
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Append durable entries to a transparency log, and read so long a log."""
+    from clients.bench.log import log_text, measure_log
+
+    tell = _teller(quiet=output is Format.JSON)
+    figures = measure_log(entries=entries, threads=threads, seconds=seconds, tell=tell)
+    following = "lianfang audit verify on a log that a hub exported"
+    _tell(figures, json_file, output, log_text(figures), following)
+
+
 def _tell(
     figures: dict[str, Any], json_file: Path | None, output: Format, text: str, following: str
 ) -> None:
