@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compliance.errors import UnknownEpochError
-from compliance.evaluations.book import EvaluationBook
-from compliance.evaluations.evidence import evidence_of
+from compliance.evaluations.evidence import read_evidence
 from compliance.evaluations.store import EpochStore
 from server.api.app import create_app
 from server.api.parts import Parts
 from server.api.running import ApiServer
-from server.epochs.holding import BOOK, FOLDER, HUB, Holding, identities_of
+from server.epochs.holding import FOLDER, HUB, Holding, identities_of
 from server.epochs.service import Epochs
 from server.home import HubHome, unix_now
 from server.log.opening import HubLog
@@ -82,6 +81,7 @@ def serve_lookups(
 
 def epoch_in_force(home: HubHome) -> int:
     """Return the number of the epoch in force, or 0 if there is none; any process may ask."""
+    home.settings()  # what is no hub's directory must not become one halfway
     store = EpochStore(home.root / FOLDER)
     try:
         return store.current(unix_now()).epoch
@@ -95,11 +95,7 @@ def evidence(directory: Path, epoch: int, asker: str) -> bytes:
     Raises:
         UnknownEpochError: there is no such epoch.
     """
-    root = HubHome(directory).root / FOLDER
-    EpochStore(root).manifest(epoch)
-    book = EvaluationBook(root / BOOK)
-    try:
-        entries = book.entries(epoch)
-    finally:
-        book.close()
-    return evidence_of(HUB, asker, epoch, entries).format()
+    home = HubHome(directory)
+    # Read first: what is no hub's directory must not become one halfway.
+    home.settings()
+    return read_evidence(home.root / FOLDER, HUB, asker, epoch)

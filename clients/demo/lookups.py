@@ -23,7 +23,7 @@ from clients.demo.bringing_up import Town, run_command
 from clients.demo.town import IDENTIFIER
 from clients.demo.town_reports import write_reports
 from clients.output import CommandError
-from compliance.evaluations.book import EvaluationBook
+from compliance.evaluations.book import BOOK, EvaluationBook
 
 _KIND = "tw_national_id"
 _CONNECTED_S = 30.0
@@ -146,7 +146,7 @@ def _check(insurer: Path, told: str, identifier: str) -> dict[str, Any]:
 
 
 def _seen(hub: Path) -> list[tuple[str, str, int, int]]:
-    book = EvaluationBook(hub / "holder" / "book.journal")
+    book = EvaluationBook(hub / "holder" / BOOK)
     try:
         entries = book.entries(1)
     finally:

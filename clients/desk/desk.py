@@ -40,6 +40,7 @@ from protocols.lookup.light import Colour, Light, Match, Source, combine, judge
 from protocols.lookup.payload import Payload, Use, month_of
 from protocols.lookup.receipt import Receipt
 from protocols.lookup.request import CASE_PURPOSES, Purpose
+from protocols.oprf.errors import WrongEpochError
 
 MAX_IDENTIFIERS = 20
 _CLOCK = SystemClock()
@@ -185,11 +186,11 @@ class Desk:
         try:
             receipt = self._evaluate(wanted, purpose, case, now)
             answers, sources = self._answers(wanted, case, now)
-        except (TransportError, HubRefusedError) as error:
+        except (TransportError, HubRefusedError, WrongEpochError) as error:
             if isinstance(error, HubRefusedError) and error.code != UnknownEpochError.code:
                 raise
-            # Cannot tell: nobody answers, or no epoch is in force. A light that is missing
-            # must not look like one that is green.
+            # Cannot tell: nobody answers, no epoch is in force, or another one came into force
+            # in this moment. A light that is missing must not look like one that is green.
             return Light(Colour.GREY, absent=("hub",)), (), None, str(error)
         use, month = Use.COUNTER | Use.CARE, month_of(now)
         lights = [
@@ -209,7 +210,8 @@ class Desk:
         dense = self.watch.look(missing, now=now, subject=f"check of case {case}")
         if dense is not None and self.policy.at_counter is OnDense.REFUSE:
             raise NotPermittedError(f"check: {dense.text}; ask the compliance officer")
-        found = self.lookup.evaluate(missing, purpose=purpose, case=case)
+        # All of them: if another epoch comes into force meanwhile, none is cached in it.
+        found = self.lookup.evaluate(wanted, purpose=purpose, case=case)
         return found.receipts[0] if found.receipts else None
 
     def _answers(
@@ -220,7 +222,7 @@ class Desk:
         roots = epoch.cache.roots(rows)
         # Of a thin client's fetches none may depend on what another one found.
         found = self._thin.fetch(roots) if self._thin else None
-        tables = self.lookup.tables() if found is None else found
+        tables = self.lookup.tables(epoch) if found is None else found
         sources = self.policy.sources(epoch.manifest, tables, own=self.lookup.trust.name, now=now)
         answers = [self._ask_tables(tables, root, case, now) for root in roots]
         return answers, sources

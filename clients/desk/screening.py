@@ -32,6 +32,7 @@ from protocols.link import TransportError
 from protocols.lookup.light import Colour
 from protocols.lookup.payload import Use, month_of
 from protocols.lookup.request import Purpose
+from protocols.oprf.errors import WrongEpochError
 
 # What one core of a plain machine does, all parties together on it; for the estimate only.
 EVALUATIONS_PER_S = 4_000
@@ -149,6 +150,11 @@ class Screening:
             # Shares may have been refreshed meanwhile; the cache is that of the epoch.
             self._cache = self._lookup.epoch().cache
             self._positions = self._cache.positions(self._tokens)
+        if ((self._positions < 0) & ~self._shared).any():
+            raise WrongEpochError(
+                "screening: another epoch came into force meanwhile; run it again, what was "
+                "evaluated stays"
+            )
         positions = np.where(self._shared, _OPEN_NONE, self._positions)
         lights = self._match(np.flatnonzero(self._first_at(positions) >= 0))
         summary = self._conclude(positions, lights, len(needed))
@@ -186,7 +192,11 @@ class Screening:
 
     def _match(self, rows: NDArray[np.int64]) -> Lights:
         now, epoch = self._lookup.clock.now(), self._lookup.epoch()
-        tables = self._lookup.tables()
+        if epoch.manifest.epoch != self._cache.epoch:
+            raise WrongEpochError(
+                "screening: another epoch came into force meanwhile; run it again"
+            )
+        tables = self._lookup.tables(epoch)
         sources = self._desk.policy.sources(
             epoch.manifest, tables, own=self._lookup.trust.name, now=now
         )

@@ -24,7 +24,7 @@ def describe(directory: Path, *, clock: Clock = _CLOCK) -> dict[str, Any]:
     policy, now = load_policy(directory), clock.now()
     with Lookup(Home(directory), clock=clock) as lookup:
         epoch = lookup.epoch()
-        tables = lookup.tables()
+        tables = lookup.tables(epoch)
         quota, problem = _quota(lookup)
         sources = policy.sources(epoch.manifest, tables, own=lookup.trust.name, now=now)
         cached, synced_at = len(epoch.cache), lookup.synced_at()

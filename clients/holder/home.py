@@ -29,7 +29,7 @@ from clients.keys import CERTIFICATE, load_keys
 from clients.node.files import load_json, make_private_directory, store_json
 from clients.node.home import Config, Home
 from compliance.configuration import ConfigError
-from compliance.evaluations.book import EvaluationBook
+from compliance.evaluations.book import BOOK, EvaluationBook
 from compliance.evaluations.store import EpochStore
 
 HUB = "hub"
@@ -73,7 +73,7 @@ class HolderHome:
 
     def book(self) -> EvaluationBook:
         """Open the book of admitted requests."""
-        return EvaluationBook(self.root / "book.journal")
+        return EvaluationBook(self.root / BOOK)
 
     def identity(self) -> Ed25519PrivateKey:
         """Read our identity key."""

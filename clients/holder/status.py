@@ -9,7 +9,7 @@ from clients.holder.home import HolderHome
 from clients.node.home import Home
 from compliance.errors import UnknownEpochError
 from compliance.evaluations.book import EvaluationBook
-from compliance.evaluations.evidence import evidence_of
+from compliance.evaluations.evidence import read_evidence
 from compliance.evaluations.store import EpochStore
 from protocols.epoch.manifest import EpochManifest
 
@@ -48,13 +48,9 @@ def evidence(directory: Path, epoch: int, asker: str) -> bytes:
         ConfigError: there is no node here.
     """
     home = HolderHome(Home(directory))
-    home.store().manifest(epoch)
-    book = home.book()
-    try:
-        entries = book.entries(epoch)
-    finally:
-        book.close()
-    return evidence_of(home.config().name, asker, epoch, entries).format()
+    # Read first: what is no node's directory must not become one halfway.
+    name = home.config().name
+    return read_evidence(home.root, name, asker, epoch)
 
 
 def _epoch(

@@ -29,6 +29,7 @@ from clients.lookup.secrets import CACHE_KEY, Random, derive_key, keep_secret
 from clients.node.files import make_private_directory
 from clients.node.home import Home
 from protocols.lookup.derivation import ROOT_SIZE, derive_root, tag_table
+from protocols.oprf.errors import WrongEpochError
 
 TOKEN_SIZE = 16
 _TAGS_WIDTH = 16
@@ -40,7 +41,7 @@ class OutputCache:
 
     def __init__(self, home: Home, epoch: int, random: Random) -> None:
         self._folder = make_private_directory(home.root / "lookup" / "cache")
-        self._epoch = epoch
+        self.epoch = epoch
         self._random = random
         key = keep_secret(home.keys / CACHE_KEY, random)
         self._tokens_key = derive_key(key, b"tokens/v1")
@@ -68,7 +69,7 @@ class OutputCache:
     def add(self, canonical: Sequence[bytes], outputs: Sequence[bytes]) -> None:
         """Keep the outputs of identifiers; durable when this returns."""
         tokens = self.tokens(canonical).view(np.uint8).reshape(-1, TOKEN_SIZE)
-        roots = b"".join([derive_root(self._epoch, output) for output in outputs])
+        roots = b"".join([derive_root(self.epoch, output) for output in outputs])
         rows = np.hstack([tokens, np.frombuffer(roots, np.uint8).reshape(-1, ROOT_SIZE)])
         while not self._rows.append(rows, len(self._rows.load())):
             pass  # another process of this node added first
@@ -96,7 +97,13 @@ class OutputCache:
         return found
 
     def roots(self, rows: NDArray[np.int64]) -> list[bytes]:
-        """Return the roots of rows."""
+        """Return the roots of rows.
+
+        Raises:
+            WrongEpochError: one of them is no row: it was evaluated in another epoch.
+        """
+        if (rows < 0).any():
+            raise WrongEpochError("cache: an identifier has no root in this epoch; evaluate it")
         found = self._rows.load()[rows, TOKEN_SIZE:].tobytes()
         return [found[at : at + ROOT_SIZE] for at in range(0, len(found), ROOT_SIZE)]
 
@@ -119,7 +126,7 @@ class OutputCache:
             path.unlink(missing_ok=True)
 
     def _column(self, name: str, width: int) -> SealedRows:
-        file = f"{self._epoch}.{name}"
+        file = f"{self.epoch}.{name}"
         return SealedRows(self._folder / file, self._key, file.encode(), width, self._random)
 
     def _words(self) -> NDArray[np.uint64]:

@@ -195,9 +195,13 @@ class Lookup:
         at = read_object(self._synced).get("at")
         return at if isinstance(at, int) else 0
 
-    def tables(self) -> dict[str, Table]:
-        """Return the tables in force for the present epoch, by contributor."""
-        return self._store.tables(self.epoch().manifest)
+    def tables(self, epoch: Epoch) -> dict[str, Table]:
+        """Return the tables in force for an epoch, by contributor.
+
+        The epoch is the caller's: another may come into force between two looks at it, and
+        its tables tell nothing about this one's roots.
+        """
+        return self._store.tables(epoch.manifest)
 
     def _fetched(self, now: int) -> EpochManifest:
         try:

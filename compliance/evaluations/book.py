@@ -29,6 +29,7 @@ from protocols.lookup.signing import DIGEST_SIZE
 from protocols.oprf.errors import ReplayedMessageError
 from protocols.oprf.messages import REQUEST_ID_SIZE
 
+BOOK = "book.journal"  # its name in a holder's directory
 VERSION = 1
 
 

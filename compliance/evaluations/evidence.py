@@ -7,9 +7,12 @@ no person: digests of blinded batches, counts, purposes, and salted commitments 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
-from compliance.evaluations.book import BookEntry
+from compliance.evaluations.book import BOOK, BookEntry, EvaluationBook
+from compliance.evaluations.store import EpochStore
 from protocols.codec import canonical_json, parse_json
 from protocols.epoch.grants import MAX_WHOLE, read_fields, read_hex
 from protocols.errors import MalformedMessageError
@@ -77,6 +80,21 @@ class Evidence:
         if len({entry.request_id for entry in entries}) != len(entries):
             raise MalformedMessageError(f"{_SUBJECT}: a request stands in it twice")
         return cls(value["holder"], value["asker"], value["epoch"], entries)
+
+
+def read_evidence(folder: Path, holder: str, asker: str, epoch: int) -> bytes:
+    """Write down what a holder's directory says about one asker in one epoch.
+
+    Args:
+        folder: where the holder's epochs and its book lie; it must be a holder's already.
+
+    Raises:
+        UnknownEpochError: no such epoch is known there.
+    """
+    EpochStore(folder).manifest(epoch)
+    with closing(EvaluationBook(folder / BOOK)) as book:
+        entries = book.entries(epoch)
+    return evidence_of(holder, asker, epoch, entries).format()
 
 
 def evidence_of(holder: str, asker: str, epoch: int, book: Sequence[BookEntry]) -> Evidence:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from compliance.clock import Clock, SystemClock
 from compliance.configuration import read_object
-from compliance.evaluations.book import EvaluationBook
+from compliance.evaluations.book import BOOK, EvaluationBook
 from compliance.evaluations.holder import KeyHolder
 from compliance.evaluations.setups import KeySetups
 from compliance.evaluations.store import EpochStore
@@ -32,7 +32,6 @@ from server.identity.peer import CONTROL_NAME
 # Under this name the hub takes part in runs and holds its share.
 HUB = CONTROL_NAME
 FOLDER = "holder"
-BOOK = "book.journal"
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,8 @@ def open_log(home: HubHome, *, clock: Clock | None = None, links: Asks | None = 
         LogCorruptError: the log is not what was written.
         StorageError: it cannot be reached.
     """
+    # Read first: what is no hub's directory must not become one halfway, with keys in it.
+    name = home.settings().name
     folder = home.root / FOLDER
     database = folder / STORAGE
     keys = open_keys(folder, begun=database.exists())
@@ -109,7 +111,7 @@ def open_log(home: HubHome, *, clock: Clock | None = None, links: Asks | None = 
         storage = SqlStorage.open(f"sqlite:///{database}")
         ending.callback(storage.close)
         made = assemble(
-            f"{home.settings().name}/{_NAME}",
+            f"{name}/{_NAME}",
             storage,
             FileCheckpoints(home.root / SECOND),
             keys,

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from typer.testing import CliRunner
 
 from clients.keys import certificate_request, create_keys
+from compliance.configuration import ConfigError
 from server.cli import app
 from server.output import EXIT_CONFIG, explain
 
@@ -92,3 +93,18 @@ def test_run_that_was_never_proposed_is_told(hub):
 def test_unknown_errors_are_not_swallowed():
     with pytest.raises(ZeroDivisionError):
         explain(ZeroDivisionError("bug"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["propose", "{}", "spring", "--label-holder", "insurer"],
+        ["epoch", "evidence", "{}", "1", "--asker", "insurer", "--out", "evidence.json"],
+        ["log", "status", "{}"],
+    ],
+)
+def test_directory_that_is_no_hub_stays_as_it_is(tmp_path, command):
+    place = tmp_path / "elsewhere"
+    result = CliRunner().invoke(app, [part.replace("{}", str(place)) for part in command])
+    assert isinstance(result.exception, ConfigError)
+    assert not place.exists()

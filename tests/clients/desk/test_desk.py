@@ -3,6 +3,7 @@
 import json
 import random
 
+import numpy as np
 import pytest
 
 from clients.desk.desk import Desk
@@ -277,3 +278,27 @@ def test_epoch_past_its_end_serves_its_grace_and_is_grey_after(town, desk, perso
     late = check(desk, (PERSON, person(2)))
     assert late.light.colour is Colour.GREY
     assert "epoch" in late.problem
+
+
+def test_root_that_goes_missing_in_mid_check_is_grey_and_never_another_persons(town, desk, person):
+    town.publish([(PERSON, person(2), {})])
+    town.publish(contributor="telecom")
+    assert check(desk, (PERSON, person(1))).light.colour is Colour.GREEN
+    assert check(desk, (PERSON, person(2))).light.colour is Colour.RED
+    cache, evaluate = desk.lookup.epoch().cache, desk.lookup.evaluate
+
+    def evaluate_and_lose(canonical, **terms):
+        found = evaluate(canonical, **terms)
+        lost = cache.tokens(canonical)[-1]
+        positions = type(cache).positions
+        cache.__class__ = type(
+            "Losing", (type(cache),),
+            {"positions": lambda self, tokens: np.where(
+                (tokens == lost).all(axis=1), -1, positions(self, tokens)
+            )},
+        )  # fmt: skip
+        return found
+
+    desk.lookup.evaluate = evaluate_and_lose
+    late = check(desk, (PERSON, person(3)))
+    assert late.light.colour is Colour.GREY

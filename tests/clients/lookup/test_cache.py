@@ -11,6 +11,7 @@ from clients.lookup.sealed import SealedRows
 from clients.lookup.secrets import SealBrokenError, derive_key, keep_secret, seal, unseal
 from clients.node.home import Home
 from protocols.lookup.derivation import derive_root, derive_tags
+from protocols.oprf.errors import WrongEpochError
 
 
 @pytest.fixture
@@ -186,3 +187,11 @@ def test_secrets_are_made_once_and_kept_private(tmp_path):
             unseal(key, wrong, b"bound", "file")
     with pytest.raises(SealBrokenError):
         unseal(key, sealed, b"other", "file")
+
+
+def test_identifier_without_a_row_has_no_root(home):
+    cache = OutputCache(home, 5, os.urandom)
+    cache.add(names(3), outputs(3))
+    rows = cache.positions(cache.tokens([*names(2), b"stranger"]))
+    with pytest.raises(WrongEpochError):
+        cache.roots(rows)  # the last row of somebody else must not stand in for it

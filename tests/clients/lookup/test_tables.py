@@ -322,14 +322,14 @@ def test_what_an_epoch_left_is_removed_when_it_is_over(town, person):
         lookup.sync()
         lookup.evaluate([b"somebody"], purpose=Purpose.SCREENING)
         lookup.epoch().cache.tags(1)
-        assert set(lookup.tables()) == {"police"}
+        assert set(lookup.tables(lookup.epoch())) == {"police"}
         kept = sorted((home.root / "lookup" / "cache").iterdir())
         assert len(kept) == 2
         over = town.manifest.not_after + town.manifest.grace_s
         assert lookup.trust.over(over - 1) == []
         assert lookup.trust.over(over) == [5]
         lookup.forget(over - 1)
-        assert set(lookup.tables()) == {"police"}
+        assert set(lookup.tables(lookup.epoch())) == {"police"}
         lookup.forget(over)
     assert not list((home.root / "lookup" / "cache").iterdir())
     assert not list((home.root / "lookup" / "tables").iterdir())
