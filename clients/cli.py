@@ -1,4 +1,4 @@
-"""`lianfang`: demo, node, desk, feed, holder, audit, bench.
+"""`lianfang`: demo, node, staff, desk, feed, holder, audit, bench.
 
 Results go to standard output, progress to standard error. Heavy modules are imported by
 the command that needs them, so that help is at hand at once.
@@ -19,6 +19,7 @@ from clients.feed.cli import app as feed
 from clients.holder.cli import app as holder
 from clients.node.cli import app as node
 from clients.output import explain
+from clients.staff.cli import app as staff
 
 app = typer.Typer(
     name="lianfang",
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(node, name="node")
+app.add_typer(staff, name="staff")
 app.add_typer(desk, name="desk")
 app.add_typer(feed, name="feed")
 app.add_typer(holder, name="holder")

@@ -97,7 +97,9 @@ class Journal:
             raise LogCorruptError("journal: not a journal file")
         # Empty, or the very first write was cut short before anything was confirmed.
         os.ftruncate(self._file, 0)
-        os.write(self._file, MAGIC)
+        written = 0
+        while written < len(MAGIC):  # a full disk may take a part of it
+            written += os.write(self._file, MAGIC[written:])
         os.fsync(self._file)
         folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:

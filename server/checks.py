@@ -13,6 +13,7 @@ from compliance.configuration import ConfigError
 from protocols.errors import ProtocolError
 from server.home import HubHome, unix_now
 from server.identity.authority import load_authority
+from server.log.examining import database_checks
 
 _RENEW_BEFORE_S = 14 * 86_400
 _OTHERS = 0o077
@@ -60,7 +61,14 @@ def examine(directory: Path) -> list[dict[str, Any]]:
             "approve join requests",
         ),
     ]
-    return run_checks(checks, (ConfigError, ProtocolError))
+    return run_checks([*checks, *_database(home)], (ConfigError, ProtocolError))
+
+
+def _database(home: HubHome) -> list[Check]:
+    try:
+        return database_checks(home.settings().database)
+    except ConfigError:
+        return []  # told by the check of hub.json
 
 
 def _closed(home: HubHome) -> bool:

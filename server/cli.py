@@ -1,4 +1,4 @@
-"""`lianfang-hub`: init, approve, serve, epoch, log, propose, run, doctor.
+"""`lianfang-hub`: init, staff, approve, agreement, serve, epoch, log, propose, run, doctor.
 
 Results go to standard output, progress to standard error. Heavy modules are imported by
 the command that needs them, so that help is at hand at once.
@@ -16,9 +16,12 @@ from typing import Annotated, Any
 
 import typer
 
+from server.acting import AsOption, SecondOption
+from server.cli_agreement import app as agreement
 from server.cli_epoch import app as epoch
 from server.cli_log import app as log
 from server.cli_propose import propose
+from server.cli_staff import app as staff
 from server.output import EXIT_CONFIG, EXIT_FAILED, Format, Formatted, explain, say
 
 _LOOK_EVERY_S = 0.5
@@ -33,8 +36,10 @@ app = typer.Typer(
 
 
 app.command()(propose)
+app.add_typer(agreement, name="agreement")
 app.add_typer(epoch, name="epoch")
 app.add_typer(log, name="log")
+app.add_typer(staff, name="staff")
 
 Directory = Annotated[Path, typer.Argument(help="The hub's directory.")]
 
@@ -61,6 +66,10 @@ def init(
     api_port: Annotated[
         int, typer.Option(help="Port of the HTTPS API; 0 takes a free one.")
     ] = 9445,
+    database: Annotated[
+        str,
+        typer.Option(help="PostgreSQL address for the log, without password; else SQLite."),
+    ] = "",
     output: Formatted = Format.TEXT,
 ) -> None:
     """Make a hub: its authority, its certificates, its settings."""
@@ -73,6 +82,7 @@ def init(
         fleet_port=fleet_port,
         api_port=api_port,
         now=unix_now(),
+        database=database,
     )
     say(
         output,
@@ -95,11 +105,15 @@ def approve(
     welcome: Annotated[
         Path | None, typer.Option("--out", help="Where to write the welcome.")
     ] = None,
+    reason: Annotated[str, typer.Option(help="Why; sealed in the log.")] = "",
+    by: AsOption = "",
+    second: SecondOption = "",
     output: Formatted = Format.TEXT,
 ) -> None:
     """Take a partner in and write the welcome that it joins with."""
     from compliance.configuration import read_object
     from compliance.files import write_atomically
+    from server.acting import acting
     from server.home import HubHome, unix_now
     from server.log.opening import open_log
 
@@ -108,7 +122,8 @@ def approve(
 
     def enter(partner: dict[str, Any]) -> None:
         with open_log(home) as log:
-            log.journal.partner_approved(partner)
+            who = acting(directory, log.office, name=by, second=second)
+            log.journal.partner_approved(partner, who, reason=reason)
 
     answer = home.approve(asked, unix_now(), enter=enter)
     target = welcome or request.with_name(f"{asked['name']}-welcome.json")

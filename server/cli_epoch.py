@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from server.acting import AsOption, SecondOption
 from server.output import EXIT_FAILED, Format, Formatted, say
 
 _LOOK_EVERY_S = 0.2
@@ -23,15 +24,19 @@ app = typer.Typer(
 )
 
 Directory = Annotated[Path, typer.Argument(help="The hub's directory.")]
+Reason = Annotated[str, typer.Option(help="Why; sealed in the log.")]
 
 
 @app.command()
 def begin(
     directory: Directory,
-    threshold: Annotated[int, typer.Option(help="Holders that together can answer.")] = 2,
+    threshold: Annotated[
+        int, typer.Option(help="Holders that together can answer; 0: as agreed.")
+    ] = 0,
     holders: Annotated[
-        str, typer.Option(help="Comma-separated names that get a share; the hub is one.")
-    ] = "hub,police,telecom",
+        str,
+        typer.Option(help="Comma-separated names that get a share, the hub one; else as agreed."),
+    ] = "",
     days: Annotated[int, typer.Option(help="How long the epoch is in force.")] = 31,
     grace_days: Annotated[
         int, typer.Option(help="How much longer its holders answer; then its shares go.")
@@ -40,23 +45,26 @@ def begin(
         int, typer.Option(help="Begin later, when the epoch before it ends.")
     ] = 0,
     population: Annotated[
-        int, typer.Option(help="People of the largest asker; quotas are a fifth more.")
+        int, typer.Option(help="People of the largest asker; no quota is over a fifth more.")
     ] = 0,
     quota: Annotated[
         list[str] | None,
-        typer.Option(help="PARTNER=ELEMENTS[,...]: its quota; 100,000 without a population."),
+        typer.Option(help="PARTNER=ELEMENTS[,...]: less than the agreement grants."),
     ] = None,
     purposes: Annotated[
         list[str] | None,
         typer.Option(
-            help="PARTNER=PURPOSE[,PURPOSE]: counter, call_centre, online, screening, "
-            "publish, alignment; publish and alignment otherwise."
+            help="PARTNER=PURPOSE[,PURPOSE]: fewer than the agreement grants, of counter, "
+            "call_centre, online, screening, publish, alignment."
         ),
     ] = None,
+    reason: Reason = "",
+    by: AsOption = "",
+    second: SecondOption = "",
     output: Formatted = Format.TEXT,
 ) -> None:
-    """Make the key of the next epoch together with the other holders."""
-    request = {
+    """Make the key of the next epoch with the other holders, under the agreement in force."""
+    wish = {
         "action": "begin_epoch",
         "threshold": threshold,
         "holders": [name for name in holders.split(",") if name],
@@ -68,19 +76,23 @@ def begin(
         "purposes": parse_purposes(purposes or []),
     }
     again = f"lianfang-hub epoch begin {directory} ..."
-    _tell_end(directory, output, _follow(directory, request, output), again)
+    _order(directory, wish, by, second, reason)
+    _tell_end(directory, output, _follow(directory, output), again)
 
 
 @app.command()
 def refresh(
     directory: Directory,
     epoch: Annotated[int, typer.Option(help="Its number; the one in force otherwise.")] = 0,
+    reason: Reason = "",
+    by: AsOption = "",
+    second: SecondOption = "",
     output: Formatted = Format.TEXT,
 ) -> None:
     """Give every holder a new share of the same key; what was stolen before is worthless."""
-    request = {"action": "refresh_epoch", "epoch": epoch}
     again = f"lianfang-hub epoch refresh {directory}"
-    _tell_end(directory, output, _follow(directory, request, output), again)
+    _order(directory, {"action": "refresh_epoch", "epoch": epoch}, by, second, reason)
+    _tell_end(directory, output, _follow(directory, output), again)
 
 
 @app.command()
@@ -99,6 +111,9 @@ def status(directory: Directory, output: Formatted = Format.TEXT) -> None:
 def end(
     directory: Directory,
     epoch: Annotated[int, typer.Argument(help="The epoch's number.")],
+    reason: Reason = "",
+    by: AsOption = "",
+    second: SecondOption = "",
     *,
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask whether the shares shall really go.")
@@ -112,7 +127,8 @@ def end(
             abort=True,
             err=True,
         )
-    found = _ask(directory, {"action": "end_epoch", "epoch": epoch})
+    wish = {"action": "end_epoch", "epoch": epoch}
+    found = _order(directory, wish, by, second, reason)
     waiting = ", ".join(found["waiting"])
     say(
         output,
@@ -198,10 +214,34 @@ def status_text(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _follow(directory: Path, request: dict[str, Any], output: Format) -> dict[str, Any]:
-    """Begin a set-up and show how it goes; returns its last state."""
+def _order(
+    directory: Path, wish: dict[str, Any], by: str, second: str, reason: str
+) -> dict[str, Any]:
+    """Send what somebody wants done to an epoch, with who agreed to it.
+
+    Raises:
+        TransportError: the hub refuses; says how a second person agrees, if one is missing.
+    """
+    from protocols.link import TransportError
+    from server.acting import acting
+    from server.epochs.consent import second_person, told
+    from server.epochs.orders import Order
+    from server.home import HubHome
+    from server.log.opening import open_log
+
+    with open_log(HubHome(directory)) as log:
+        who = acting(directory, log.office, name=by, second=second)
+        order = Order(who.by, second_person(who, log.office, wish), reason)
+        try:
+            return _ask(directory, {**wish, **order.fields()})
+        except TransportError as error:
+            text = told(who, log.office, wish, str(error))
+            raise TransportError(text, retryable=error.retryable) from error
+
+
+def _follow(directory: Path, output: Format) -> dict[str, Any]:
+    """Show how a set-up goes; returns its last state."""
     show = _shower(quiet=output is Format.JSON)
-    _ask(directory, request)
     while True:
         progress = _ask(directory, {"action": "epoch_progress"})
         show(progress)

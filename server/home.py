@@ -1,6 +1,6 @@
 """The hub's directory: its name and addresses, its authority, its partners, its runs.
 
-hub.json              name, host, ports
+hub.json              name, host, ports, and the database of its log if that is not SQLite
 identity.key          Ed25519: signs epoch manifests, table listings and receipts for years
 authority/            ca.crt, ca.key, server.pem, server.key, hub.pem, hub.key
 partners/<name>.json  what a partner handed in to join: keys and feature contract
@@ -36,6 +36,7 @@ from compliance.files import write_atomically
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.link import check_party
 from protocols.vertical.contract import Contract
+from server.database import check_database
 from server.identity.authority import (
     create_authority,
     issue_control,
@@ -59,6 +60,7 @@ class Settings:
     link_port: int
     fleet_port: int
     api_port: int
+    database: str = ""  # empty: SQLite in the hub's directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +82,15 @@ class HubHome:
         """
         value = read_object(self.root / "hub.json", cure="run `lianfang-hub init` first")
         kinds = {"name": str, "host": str, "link_port": int, "fleet_port": int, "api_port": int}
-        if {name: type(item) for name, item in value.items()} != kinds:
+        found = {name: type(item) for name, item in value.items()}
+        if {"database": str} | found != kinds | {"database": str}:
             raise ConfigError(
-                "hub.json: needs name and host as text, and link_port, fleet_port and api_port "
-                "as whole numbers; correct it"
+                "hub.json: needs name and host as text, link_port, fleet_port and api_port as "
+                "whole numbers, and database, if it is there, as text; correct it"
             )
-        return Settings(**value)
+        settings = Settings(**value)
+        check_database(settings.database)
+        return settings
 
     def create(
         self,
@@ -96,11 +101,13 @@ class HubHome:
         fleet_port: int,
         api_port: int,
         now: int,
+        database: str = "",
     ) -> Settings:
         """Make a new hub; an existing one is never replaced.
 
         Args:
             link_port, fleet_port, api_port: 0 takes a free one.
+            database: of its log; see `server.database`. Nothing is connected to.
 
         Raises:
             ConfigError: the directory holds a hub already.
@@ -111,7 +118,8 @@ class HubHome:
             check_hub_name(name)
         except ValueError as error:
             raise ConfigError(f"name: {error}; choose another") from error
-        settings = Settings(name, host, *_ports(host, link_port, fleet_port, api_port))
+        check_database(database)
+        settings = Settings(name, host, *_ports(host, link_port, fleet_port, api_port), database)
         self.authority.mkdir(mode=0o700, parents=True, exist_ok=True)
         authority = create_authority(self.authority, name, now)
         issue_server(authority, self.authority, sorted({host, "127.0.0.1", "localhost"}), now)

@@ -14,6 +14,7 @@ from pathlib import Path
 from compliance.errors import UnknownEpochError
 from compliance.evaluations.evidence import read_evidence
 from compliance.evaluations.store import EpochStore
+from server.agreements.service import Agreements
 from server.api.app import create_app
 from server.api.parts import Parts
 from server.api.running import ApiServer
@@ -55,6 +56,7 @@ def serve_lookups(
         ),
         epochs=holding.store,
         tables=Tables(home.root / TABLES, hub=settings.name, identities=identities),
+        agreements=Agreements(log.office.agreements, hub=settings.name, clock=holding.clock),
         log=log,
         holders=standing,
         identities=identities,

@@ -1,8 +1,8 @@
-"""`lianfang audit agreement`: draft, sign, show, diff, revoke.
+"""`lianfang audit agreement`: draft, sync, list, sign, show, diff, revoke.
 
-A file goes round: one party drafts it, each reads and signs it, and the last one sends it
-to all. `sign` keeps what it was given, so that running it on a file that others have signed
-adds their signatures here.
+Agreements travel over the hub: `draft --publish` hands one in, `sync` fetches it everywhere,
+`sign` and `revoke` send each party's word at once. Where the hub is away, `sync` sends it
+later. A file may go round as well: `sign` keeps all the signatures that it finds in one.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clients.output import Format, Formatted, say
+from clients.acting import AsOption, SecondOption, acting
+from clients.output import EXIT_FAILED, EXIT_REFUSED, Format, Formatted, say
 
 if TYPE_CHECKING:
     from clients.audit.home import AuditHome
+    from clients.audit.syncing import SyncResult
     from compliance.agreement.document import Agreement
-    from compliance.agreement.profile import Profile
-    from compliance.agreement.signing import SignedAgreement
 
 app = typer.Typer(help="What the parties allow each other.", no_args_is_help=True)
 
@@ -38,6 +38,9 @@ class Language(StrEnum):
 
 
 Shown = Annotated[Language, typer.Option("--lang", help="zh or en.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Leave it to a later `sync`.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Reason = Annotated[str, typer.Option(help="Why, for all parties to read; name no person.")]
 
 
 @app.command()
@@ -56,11 +59,16 @@ def draft(
     supersedes: Annotated[
         str, typer.Option(help="The version before: a file or the first digits of its hash.")
     ] = "",
+    *,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Hand it in at the hub, for all parties to sign.")
+    ] = False,
     output: Formatted = Format.TEXT,
 ) -> None:
     """Write a first draft between this node, its pinned peers and the hub."""
     from clients.audit.drafts import draft_at
-    from compliance.agreement.profile import shipped_profile
+    from clients.audit.syncing import publish_agreement
+    from compliance.agreement.profile import shipped_bytes, shipped_profile
     from compliance.agreement.signing import SignedAgreement
     from compliance.configuration import ConfigError
     from compliance.files import write_atomically
@@ -80,10 +88,12 @@ def draft(
         former=home.find(supersedes).agreement if supersedes else None,
     )
     write_atomically(file, SignedAgreement(found, {}).format())
+    if publish:
+        publish_agreement(home.node, found, shipped_bytes(profile))
     say(
         output,
         {"file": str(file), "digest": found.digest.hex(), "version": found.version,
-         "parties": list(found.names)},
+         "parties": list(found.names), "published": publish},
         f"Drafted version {found.version} between {', '.join(found.names)} in {file}.\n"
         "The legal bases are proposals; have counsel read them, and correct the file.",
         f"lianfang audit agreement show {directory} {file}",
@@ -91,47 +101,90 @@ def draft(
 
 
 @app.command()
+def sync(directory: Directory, output: Formatted = Format.TEXT) -> None:
+    """Exchange documents, signatures and revocations with the hub."""
+    from clients.audit.syncing import sync_agreements
+
+    result = sync_agreements(_home(directory).node)
+    lines = [f"{digest[:12]}: fetched" for digest in result.fetched]
+    lines += [f"{digest[:12]}: sent" for digest in result.sent]
+    lines += [f"{digest[:12]}: {reason}" for digest, reason in result.refused]
+    lines += [] if result.reached else [f"The hub does not answer: {result.detail}"]
+    say(
+        output,
+        _exchanged(result),
+        "\n".join(lines) or "Nothing has changed.",
+        f"lianfang audit agreement list {directory}",
+    )
+    if not result.reached or result.refused:
+        raise typer.Exit(EXIT_REFUSED if result.reached else EXIT_FAILED)
+
+
+@app.command(name="list")
+def list_all(
+    directory: Directory, language: Shown = Language.EN, output: Formatted = Format.TEXT
+) -> None:
+    """List all versions that are kept here, who has signed them, and how they stand."""
+    from compliance.agreement.telling import list_kept
+
+    found, text = list_kept(_home(directory).agreements(), int(time.time()), language)
+    say(output, {"agreements": found}, text, f"lianfang audit agreement show {directory}")
+
+
+@app.command()
 def sign(
     directory: Directory,
-    file: Annotated[Path, typer.Argument(help="The agreement, with or without signatures.")],
+    which: Annotated[str, typer.Argument(help="A file, or the first digits of a hash.")],
+    profile: Annotated[
+        str, typer.Option(help="First digits of a profile's hash that this program lacks.")
+    ] = "",
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
+    offline: Offline = False,
+    by: AsOption = "",
+    second: SecondOption = "",
     output: Formatted = Format.TEXT,
 ) -> None:
-    """Sign an agreement as this node's organisation, and keep it with all its signatures."""
+    """Sign an agreement as this node's organisation, keep it, and send the signature."""
     from clients.audit.drafts import check_own_contract
-    from clients.audit.home import read_agreement
     from compliance.agreement.conformity import check_against_profile
+    from compliance.agreement.finding import check_edition, profile_at_hand
     from compliance.agreement.profile import Profile
     from compliance.agreement.signing import sign_agreement, verify_agreement
     from compliance.files import write_atomically
 
     home = _home(directory)
-    given = read_agreement(file)
-    store = home.agreements()
+    given, store, now = home.find(which), home.agreements(), int(time.time())
     agreement = verify_agreement(given, store.identities, draft=True)
-    profile = _profile_bytes(home, agreement)
-    check_against_profile(agreement, Profile.parse(profile))
+    check_edition(agreement, profile)
+    law = profile_at_hand(store, agreement)
+    check_against_profile(agreement, Profile.parse(law))
     check_own_contract(home, agreement)
-    if home.name not in given.signatures and not yes:
-        typer.confirm(
-            f"Sign version {agreement.version} of {agreement.name} for {home.name}?",
-            abort=True,
-            err=True,
-        )
-    own = sign_agreement(home.identity(), agreement, home.name)
-    digest = store.keep(given.with_signatures({home.name: own}), profile=profile)
+    digest = agreement.digest
+    if digest in store.versions():
+        given = given.with_signatures(store.load(digest).signatures)
+    if home.name not in given.signatures:
+        store.check_succession(agreement, now)
+        if not yes:
+            question = f"Sign version {agreement.version} of {agreement.name} for {home.name}?"
+            typer.confirm(question, abort=True, err=True)
+        _act(home, "sign_agreement", agreement, by=by, second=second)
+        own = sign_agreement(home.identity(), agreement, home.name)
+        given = given.with_signatures({home.name: own})
+    store.keep(given, profile=law)
     signed = store.load(digest)
-    write_atomically(file, signed.format())
-    missing = list(signed.missing)
+    if Path(which).is_file():
+        write_atomically(Path(which), signed.format())
+    sent, told = _send(home, digest, offline=offline)
+    missing = list(store.load(digest).missing)
     say(
         output,
-        {"digest": digest.hex(), "state": store.state(digest, int(time.time())).value,
-         "signed": sorted(signed.signatures), "missing": missing},
+        {"digest": digest.hex(), "state": store.state(digest, now).value,
+         "signed": sorted(store.load(digest).signatures), "missing": missing, "sent": sent},
         f"Signed {digest.hex()[:12]} for {home.name}. "
         + (f"Still missing: {', '.join(missing)}. Until then it is a draft." if missing
-           else "All parties have signed."),
-        f"lianfang audit agreement show {directory} {digest.hex()[:12]}",
+           else "All parties have signed.") + told,
+        f"lianfang audit agreement {'show' if sent else 'sync'} {directory}",
     )  # fmt: skip
 
 
@@ -143,28 +196,15 @@ def show(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Show an agreement in sentences: who may do what, on which basis, up to which limits."""
-    from compliance.agreement.wording import SECTIONS, statements
+    from compliance.agreement.finding import profile_to_read
+    from compliance.agreement.telling import shown, standing_of
 
     home = _home(directory)
-    signed = home.find(which)
-    agreement = signed.agreement
-    said = statements(agreement, language, _profile(home, agreement))
-    standing = _standing(home, signed)
-    lines: list[str] = []
-    for section, title in SECTIONS.items():
-        lines.append(f"\n{title.text(language)}")
-        lines += [f"  {item.label}: {item.value}" for item in said if item.section is section]
-    lines.append(f"\n{agreement.digest.hex()}\n{_standing_text(standing, language)}")
-    value = standing | {
-        "agreement": agreement.format(),
-        "statements": [
-            {"section": item.section, "key": item.key, "whom": list(item.whom),
-             "label": item.label, "value": item.value}
-            for item in said
-        ],
-    }  # fmt: skip
-    following = f"lianfang audit agreement sign {directory} FILE"
-    say(output, value, "\n".join(lines).lstrip("\n"), following)
+    signed, store = home.find(which), home.agreements()
+    profile = profile_to_read(store, signed.agreement)
+    standing = standing_of(store, signed, int(time.time()))
+    value, text = shown(signed.agreement, profile, language, standing)
+    say(output, value, text, f"lianfang audit agreement sign {directory} {value['digest'][:12]}")
 
 
 @app.command()
@@ -176,11 +216,13 @@ def diff(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Show what changes from one version to another, and for whom."""
+    from compliance.agreement.finding import profile_to_read
     from compliance.agreement.wording import compare
 
     home = _home(directory)
     old, new = home.find(before).agreement, home.find(after).agreement
-    profiles = _profile(home, old), _profile(home, new)
+    store = home.agreements()
+    profiles = profile_to_read(store, old), profile_to_read(store, new)
     changes = compare(old, new, language, profiles)
     lines = [
         f"{', '.join(change.whom)} | {change.label}: "
@@ -205,17 +247,21 @@ def diff(
 def revoke(
     directory: Directory,
     which: Which = "",
-    reason: Annotated[str, typer.Option(help="Why, for all parties to read; name no person.")] = "",
+    reason: Reason = "",
     apply: Annotated[
         Path | None, typer.Option(help="Take in the revocation of another party instead.")
     ] = None,
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
+    offline: Offline = False,
+    by: AsOption = "",
+    second: SecondOption = "",
     output: Formatted = Format.TEXT,
 ) -> None:
-    """End an agreement at once, for everybody; the file that is written goes to all parties."""
+    """End an agreement at once, for everybody; the hub passes it on, or the file written here."""
     from compliance.agreement.revocation import Revocation
     from compliance.agreement.revocation import revoke as end
+    from compliance.configuration import ConfigError
     from compliance.files import write_atomically
 
     home = _home(directory)
@@ -224,23 +270,25 @@ def revoke(
         revocation = Revocation.decode(_read(apply))
     else:
         agreement = home.find(which).agreement
+        if not reason.strip():
+            raise ConfigError("--reason: say why, for all parties to read")
         if not yes:
-            typer.confirm(
-                f"End version {agreement.version} of {agreement.name} for everybody, at once?",
-                abort=True,
-                err=True,
-            )
+            question = f"End version {agreement.version} of {agreement.name} for everybody?"
+            typer.confirm(question, abort=True, err=True)
+        _act(home, "revoke_agreement", agreement, by=by, second=second, reason=reason)
         revocation = end(home.identity(), agreement, home.name, reason=reason, now=now)
     store.keep_revocation(revocation, now=now)
-    file = directory / f"revocation-{revocation.agreement.hex()[:12]}-{revocation.party}.json"
+    digest = revocation.agreement
+    file = directory / f"revocation-{digest.hex()[:12]}-{revocation.party}.json"
     write_atomically(file, revocation.encode())
+    sent, told = _send(home, digest, offline=offline)
     say(
         output,
-        {"digest": revocation.agreement.hex(), "party": revocation.party,
-         "state": store.state(revocation.agreement, now).value, "file": str(file)},
-        f"{revocation.party} has ended {revocation.agreement.hex()[:12]}. "
-        f"Send {file.name} to every party.",
-        f"lianfang audit agreement draft {directory} FILE",
+        {"digest": digest.hex(), "party": revocation.party,
+         "state": store.state(digest, now).value, "file": str(file), "sent": sent},
+        f"{revocation.party} has ended {digest.hex()[:12]}.{told}"
+        + ("" if sent else f" Or send {file.name} to every party."),
+        f"lianfang audit agreement {'list' if sent else 'sync'} {directory}",
     )  # fmt: skip
 
 
@@ -253,65 +301,53 @@ def _home(directory: Path) -> AuditHome:
     return AuditHome(node)
 
 
-def _profile_bytes(home: AuditHome, agreement: Agreement) -> bytes:
-    """Return the profile's file: the kept one, or the one that comes with the program."""
-    from compliance.agreement.profile import shipped_bytes
+def _act(
+    home: AuditHome, act: str, agreement: Agreement, *, by: str, second: str, reason: str = ""
+) -> None:
+    """Enter an act about an agreement as done, by whom it may be done; it is done after this.
 
-    kept = home.agreements().directory / "profiles" / f"{agreement.profile.digest.hex()}.json"
-    return kept.read_bytes() if kept.exists() else shipped_bytes(agreement.profile.id)
+    Raises:
+        NotPermittedError: the policies say no, or a second person has yet to agree.
+    """
+    from clients.office import node_office
+    from compliance.office.about import About
+    from protocols.tlog.entry import Verb
+
+    digest = agreement.digest
+    others = tuple(name for name in agreement.names if name != home.name)
+    about = About(
+        Verb.ALTER, "agreement", recipients=others, count=1, document=digest,
+        subject=f"agreement {digest.hex()}", reason=reason,
+    )  # fmt: skip
+    what = f"{act.replace('_', ' ')} {digest.hex()[:12]}, version {agreement.version}"
+    with node_office(home.node) as office:
+        who = acting(home.node.root, office, name=by, second=second)
+        who.perform(office, act, about, what=what)
 
 
-def _profile(home: AuditHome, agreement: Agreement) -> Profile | None:
-    """Return the profile for reading, if the very edition is at hand."""
-    from compliance.agreement.profile import Profile
+def _send(home: AuditHome, digest: bytes, *, offline: bool) -> tuple[bool, str]:
+    """Exchange with the hub now; returns whether a version is there, and what to say."""
+    from clients.audit.syncing import sync_agreements
 
-    found = Profile.parse(_profile_bytes(home, agreement))
-    return found if found.digest == agreement.profile.digest else None
+    if offline:
+        return False, f"\n`lianfang audit agreement sync {home.node.root}` will send it."
+    result = sync_agreements(home.node)
+    if why := result.why_not(digest):
+        return False, (
+            f"\nNot at the hub yet ({why}); "
+            f"`lianfang audit agreement sync {home.node.root}` will send it."
+        )
+    return True, " The hub has it."
 
 
-def _standing(home: AuditHome, signed: SignedAgreement) -> dict[str, Any]:
-    from compliance.agreement.signing import verified_signers
-
-    store, digest = home.agreements(), signed.agreement.digest
-    kept = digest in store.digests()
-    signers = verified_signers(signed, store.identities)
+def _exchanged(result: SyncResult) -> dict[str, Any]:
     return {
-        "digest": digest.hex(),
-        "state": store.state(digest, int(time.time())).value if kept else "draft",
-        "signed": sorted(signers),
-        "unverified": sorted(set(signed.signatures) - set(signers)),
-        "missing": list(signed.missing),
-        "kept": kept,
-        "revoked_by": [
-            {"party": item.party, "at": item.at, "reason": item.reason}
-            for item in (store.revocations(digest) if kept else ())
-        ],
+        "reached": result.reached,
+        "fetched": list(result.fetched),
+        "sent": list(result.sent),
+        "refused": [{"digest": digest, "reason": reason} for digest, reason in result.refused],
+        "detail": result.detail,
     }
-
-
-_STATES = {
-    "draft": ("a draft: it permits nothing", "草案，不生效力"),
-    "awaited": ("signed by all; its time has yet to come", "全部簽署，尚未生效"),
-    "in_force": ("in force", "有效"),
-    "superseded": ("superseded by a later version", "已由新版取代"),
-    "ended": ("its time has run out", "已屆期"),
-    "revoked": ("revoked", "已撤回"),
-}
-
-
-def _standing_text(standing: dict[str, Any], language: str) -> str:
-    state = _STATES[standing["state"]][language == "zh"]
-    signed, missing = ", ".join(standing["signed"]) or "-", ", ".join(standing["missing"]) or "-"
-    lines = [
-        f"狀態：{state}；已簽署：{signed}；尚缺：{missing}"
-        if language == "zh"
-        else f"State: {state}. Signed: {signed}. Missing: {missing}."
-    ]
-    if standing["unverified"]:
-        label = "簽章未能驗證" if language == "zh" else "Signatures that do not hold here"
-        lines.append(f"{label}: {', '.join(standing['unverified'])}")
-    lines += [f"{item['party']}: {item['reason']}" for item in standing["revoked_by"]]
-    return "\n".join(lines)
 
 
 def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:

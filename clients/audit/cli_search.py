@@ -1,4 +1,4 @@
-"""`lianfang audit search`, `disclosures`, `statement`, `alarms`: reading an exported log."""
+"""`lianfang audit search`, `disclosures`, `statement`: reading an exported log."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from protocols.tlog.entry import Entry
+
 
 _DELTA = 1e-6
 
@@ -142,44 +143,6 @@ def statement(
     text = "\n".join(lines) or "Nothing was charged."
     say(output, value, text, f"lianfang audit search {paths[0]} --run RUN")
     if any(row.is_over for row in rows):
-        raise typer.Exit(EXIT_REFUSED)
-
-
-def alarms(
-    path: LogPath,
-    rules: Annotated[Path | None, typer.Option(help="A file of rules, instead of ours.")] = None,
-    output: Formatted = Format.TEXT,
-) -> None:
-    """Search a log for what an officer should look at; ends with 3 if something is found."""
-    from compliance.configuration import ConfigError
-    from compliance.exports.alarms import find_alarms
-    from compliance.exports.rules import parse_rules, shipped_rules
-    from compliance.exports.source import open_source
-
-    try:
-        known = shipped_rules() if rules is None else parse_rules(rules.read_bytes())
-    except OSError as error:
-        raise ConfigError("rules: the file cannot be read; correct the path") from error
-    with open_source(path) as source:
-        found = find_alarms(source.entries(), known)
-    titles = {rule.id: rule.title for rule in known}
-    lines = [
-        f"{item.rule}: {titles[item.rule].en}\n"
-        f"  {item.organisation} {item.actor[:8]}  {item.value:g}, allowed {item.limit:g}; entries "
-        f"{item.first_entry} to {item.last_entry}, {format_time(item.first)} to "
-        f"{format_time(item.last)}"
-        for item in found
-    ]
-    value = {
-        "rules": [rule.id for rule in known],
-        "alarms": [
-            item.fields() | {"en": titles[item.rule].en, "zh": titles[item.rule].zh}
-            for item in found
-        ],
-    }
-    text = "\n".join(lines) or f"Nothing found by {len(known)} rules."
-    say(output, value, text, f"lianfang audit search {path} --actor PSEUDONYM")
-    if found:
         raise typer.Exit(EXIT_REFUSED)
 
 

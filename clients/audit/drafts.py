@@ -8,12 +8,10 @@ from pathlib import Path
 from clients.audit.home import AuditHome
 from clients.node.home import load_contract
 from compliance.agreement.document import Agreement, contract_reference
-from compliance.agreement.drafting import draft_agreement
+from compliance.agreement.drafting import draft_agreement, party_of
 from compliance.agreement.profile import Profile
-from compliance.agreement.terms import ContractReference, Party
-from compliance.agreement.vocabulary import Role, Title
+from compliance.agreement.terms import ContractReference
 from compliance.configuration import ConfigError
-from protocols.vertical.plan import HUB
 
 
 def draft_at(
@@ -43,7 +41,7 @@ def draft_at(
     if unknown := sorted({*roles, *contracts} - set(identities)):
         raise ConfigError(f"{unknown[0][:32]}: no pinned peer; run `lianfang node trust` first")
     parties = [
-        _party(party, identity, roles.get(party, ""), profile)
+        party_of(party, identity, roles.get(party, ""), profile)
         for party, identity in sorted(identities.items())
     ]
     references: dict[str, ContractReference] = {}
@@ -75,20 +73,3 @@ def check_own_contract(home: AuditHome, agreement: Agreement) -> None:
             f"agreement.contracts.{home.name}: is not the contract of this node; "
             "draft anew, or correct the contract"
         )
-
-
-def _party(name: str, identity: bytes, chosen: str, profile: Profile) -> Party:
-    role = _role(name, chosen)
-    sector = next((item for item in profile.sectors if item.role is role), None)
-    if sector is None:
-        raise ConfigError(f"profile: {profile.id} has no sector for the role {role}; take another")
-    return Party(name, role, Title(name, name), identity, sector.id, profile.countries[0])
-
-
-def _role(name: str, chosen: str) -> Role:
-    if name == HUB:
-        return Role.HUB
-    for role in Role:
-        if role is not Role.HUB and (chosen == role or (not chosen and name.startswith(role))):
-            return role
-    raise ConfigError(f"role of {name}: give --role {name}=insurer, telecom or police")

@@ -7,21 +7,19 @@ policies/         every set of policies that ever decided here (`compliance.poli
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from clients.keys import load_keys
 from clients.node.files import make_private_directory
 from clients.node.home import Home
+from compliance.agreement.finding import find_agreement, read_agreement
 from compliance.agreement.signing import SignedAgreement
 from compliance.agreement.store import AgreementStore
-from compliance.configuration import ConfigError
 from compliance.policy.store import PolicyStore
 from protocols.vertical.plan import HUB
 
-_DIGEST_DIGITS = 64
-_LEAST_DIGITS = 6
+__all__ = ["AuditHome", "read_agreement"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +62,4 @@ class AuditHome:
         Raises:
             ConfigError: there is none, or several begin so.
         """
-        if text and Path(text).is_file():
-            return read_agreement(Path(text))
-        store = self.agreements()
-        known = store.digests()
-        if not known:
-            raise ConfigError(
-                "agreement: none is kept here; run `lianfang audit agreement draft` first"
-            )
-        if not text:
-            return store.load(known[-1])
-        found = [digest for digest in known if digest.hex().startswith(text)]
-        if not _LEAST_DIGITS <= len(text) <= _DIGEST_DIGITS or len(found) != 1:
-            raise ConfigError(
-                f"agreement: {len(found)} have a hash that begins so; give a file, "
-                f"or at least {_LEAST_DIGITS} digits of one"
-            )
-        return store.load(found[0])
-
-
-def read_agreement(path: Path) -> SignedAgreement:
-    """Read an agreement from a file, signed or not.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    try:
-        return SignedAgreement.parse(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path.name}: cannot be read; correct the path or its mode") from error
+        return find_agreement(self.agreements(), text, first="lianfang audit agreement draft")

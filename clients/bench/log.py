@@ -42,6 +42,7 @@ _ENTRY = Entry(
     organisation="insurer",
     actor=bytes(16),
     verb=Verb.CONSULT,
+    act="evaluate",
     purpose="https://w3id.org/dpv#FraudPreventionAndDetection",
     basis="bench",
     agreement=Agreement("bench", bytes(32)),

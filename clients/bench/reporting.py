@@ -9,8 +9,10 @@ import polars as pl
 from clients.feed.connecting import connected
 from clients.feed.home import FeedHome
 from clients.feed.intake import open_input, take_in
+from clients.feed.permitting import Permitting
 from clients.feed.register import Actor
 from clients.node.home import Home
+from clients.office import node_office
 from clients.output import CommandError
 from compliance.clock import SystemClock
 from protocols.identifiers import IdentifierKind
@@ -44,15 +46,19 @@ def publish_reports(node: Path, file: Path) -> int:
     home = FeedHome(Home(node))
     settings, now = home.settings(), SystemClock().now()
     register, actor = home.register(), Actor("bench", now)
+    office = node_office(home.node)
+    permitting = Permitting(office)
     try:
         source = open_input(file, settings.defaults(now))
-        taken = take_in(register, source, settings, home.benign(), actor)
+        enter = permitting.intake()
+        taken = take_in(register, source, settings, home.benign(), actor, enter=enter)
         if taken.refusals:
             raise CommandError(f"bench: {taken.refused_rows} reports were refused")
-        with connected(home, register) as hub:
+        with connected(home, register, permitting) as hub:
             done = hub.publisher.publish(actor)
     finally:
         register.close()
+        office.close()
     if done.left:
         raise CommandError(f"bench: {done.left} records could not be published: {done.missed}")
     return done.count

@@ -20,15 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.bench.dataset import HELD_OUT, Dataset
+from clients.demo.agreeing import agree_all, training_terms
 from clients.demo.bringing_up import Town, join_partner, make_hub, run_command
 from clients.node.files import load_json, store_json
 from clients.output import CommandError
 
 RUN = "bench"
+# Of one run, and of all: a policy and an agreement that let any benchmark run.
+MOST_EPSILON, MOST_DELTA = 64.0, 1e-3
 
 
 def bring_up(root: Path, dataset: Dataset, held_out: NDArray[np.bool_]) -> Town:
-    """Make a hub and a node for every party, with a policy that lets any benchmark run."""
+    """Make a hub and a node for every party; policy and agreement let any benchmark run."""
     town = make_hub(root)
     for party in dataset.parties:
         table, contract = root / f"{party}.parquet", root / f"{party}.json"
@@ -43,13 +46,16 @@ def bring_up(root: Path, dataset: Dataset, held_out: NDArray[np.bool_]) -> Town:
             node / "policy.json",
             policy
             | {
-                "max_epsilon": 64.0,
-                "cap_epsilon": 64.0,
+                "max_epsilon": MOST_EPSILON,
+                "cap_epsilon": MOST_EPSILON,
                 "max_steps": 10_000,
-                "max_delta": 1e-3,
+                "max_delta": MOST_DELTA,
                 "min_rows": 1,
             },
         )
+    agree_all(
+        town, dataset.label_holder, training_terms(town, epsilon=MOST_EPSILON, delta=MOST_DELTA)
+    )
     return town
 
 

@@ -1,16 +1,34 @@
-"""Bringing up a hub and its partners on one machine, by the commands that operators use."""
+"""Bringing up a hub and its partners on one machine, by the commands that operators use.
+
+Every organisation has the same two people, who sign and act: what needs a second person has
+one at hand. Their passwords lie in a folder of the town, for these commands alone; in life each
+person has one account at one organisation, and types.
+
+    TOWN/hub, TOWN/<partner>   as in production
+    TOWN/passwords/<account>   a password, readable by its owner
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clients.acting import AS, PASSWORDS, SECOND
 from clients.output import CommandError
 
 _MODULES = {"lianfang": "clients.cli", "lianfang-hub": "server.cli"}
+ACTING, AGREEING = "lin", "chen"
+_STAFF = {
+    ACTING: ("desk", "analyst", "operator", "approver"),
+    AGREEING: ("approver", "compliance"),
+}
+_PASSWORDS = "passwords"
 
 
 @dataclass(slots=True)
@@ -35,6 +53,7 @@ def make_hub(root: Path) -> Town:
     hub = root / "hub"
     free = ("--link-port", "0", "--fleet-port", "0", "--api-port", "0")
     run_command("lianfang-hub", "init", str(hub), *free)
+    _add_staff("lianfang-hub", hub)
     return Town(hub)
 
 
@@ -57,6 +76,7 @@ def join_partner(
         str(contract),
         *extra,
     )
+    _add_staff("lianfang", node)
     request = node / f"{name}-request.json"
     welcome = node / "welcome.json"
     run_command("lianfang-hub", "approve", str(town.hub), str(request), "--out", str(welcome))
@@ -66,11 +86,12 @@ def join_partner(
     town.identities[name] = json.loads(request.read_text())["identity"]
 
 
-def run_command(name: str, *arguments: str, said: str = "") -> str:
-    """Run one of our commands and return what it wrote.
+def run_command(name: str, *arguments: str, said: str = "", unattended: bool = False) -> str:
+    """Run one of our commands as the town's people, and return what it wrote.
 
     Args:
         said: what it is told on standard input.
+        unattended: as a program runs it, with nobody at hand.
 
     Raises:
         CommandError: it failed; the text is what it said.
@@ -81,7 +102,42 @@ def run_command(name: str, *arguments: str, said: str = "") -> str:
         capture_output=True,
         text=True,
         check=False,
+        env=dict(os.environ) if unattended else _people_of(arguments) | dict(os.environ),
     )
     if done.returncode != 0:
         raise CommandError(f"{name} {arguments[0]}: {done.stderr.strip()}")
     return done.stdout
+
+
+def _people_of(arguments: Sequence[str]) -> dict[str, str]:
+    """Return who acts at a command, by the town in which the directory lies that it names."""
+    for argument in arguments:
+        folder = Path(argument).parent / _PASSWORDS
+        if "/" in argument and Path(argument).is_dir() and folder.is_dir():
+            return {AS: ACTING, SECOND: AGREEING, PASSWORDS: str(folder)}
+    return {}
+
+
+def _add_staff(name: str, directory: Path) -> None:
+    """Add the two accounts with which an organisation begins."""
+    folder = directory.parent / _PASSWORDS
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for account, roles in _STAFF.items():
+        file = folder / account
+        _keep_password(file)
+        run_command(
+            name, "staff", "add", str(directory), account, "--display", account.capitalize(),
+            "--reason", "setting up", "--password-file", str(file),
+            *(text for role in roles for text in ("--role", role)),
+            unattended=True,
+        )  # fmt: skip
+
+
+def _keep_password(file: Path) -> None:
+    """Draw a password, unless there is one already."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(descriptor, "w") as target:
+        target.write(secrets.token_urlsafe(24))

@@ -24,9 +24,12 @@ from clients.demo.town import IDENTIFIER
 from clients.demo.town_reports import write_reports
 from clients.output import CommandError
 from compliance.evaluations.book import BOOK, EvaluationBook
+from compliance.policy.actors import hour_at
 
 _KIND = "tw_national_id"
 _CONNECTED_S = 30.0
+# When people may look at customers, by the policies that are shipped.
+FIRST_HOUR, LAST_HOUR = 7, 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +42,16 @@ class Lookups:
     records: Mapping[str, int]
 
 
+def largest_table(town: Town) -> int:
+    """Return the rows of the largest table."""
+    tables = town.tables.values()
+    return max(int(pl.scan_parquet(table).select(pl.len()).collect().item()) for table in tables)
+
+
 def begin_epoch(town: Town) -> None:
-    """Make the key that nobody holds, as soon as its holders are connected."""
-    rows = max(
-        pl.scan_parquet(table).select(pl.len()).collect().item() for table in town.tables.values()
-    )
-    command = (
-        "lianfang-hub", "epoch", "begin", str(town.hub), "--population", str(2 * rows),
-        "--purposes", "insurer=counter,screening,alignment",
-    )  # fmt: skip
+    """Make the key that nobody holds, as soon as its holders are connected, as it is agreed."""
+    population = str(2 * largest_table(town))
+    command = ("lianfang-hub", "epoch", "begin", str(town.hub), "--population", population)
     ends_at = time.monotonic() + _CONNECTED_S
     while True:
         try:
@@ -136,10 +140,13 @@ def _people(folder: Path, police: Path, telecom: Path) -> dict[str, str]:
 
 
 def _check(insurer: Path, told: str, identifier: str) -> dict[str, Any]:
+    # At night nobody may look, and nobody stands at a counter: a customer comes in online.
+    is_day = FIRST_HOUR <= hour_at(int(time.time())) < LAST_HOUR
     answer: dict[str, Any] = json.loads(
         run_command(
             "lianfang", "desk", "check", str(insurer), "--case", "DEMO-1", "--stdin",
-            "--format", "json", said=f"{_KIND},{identifier}\n",
+            "--purpose", "counter" if is_day else "online",
+            "--format", "json", said=f"{_KIND},{identifier}\n", unattended=not is_day,
         )
     )  # fmt: skip
     return {"told": told} | answer

@@ -21,13 +21,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clients.bench.dataset import HELD_OUT, load_dataset, split_rows
+from clients.demo.agreeing import agree_all
 from clients.demo.bringing_up import Town, join_partner, make_hub, run_command
 from clients.demo.comparison import Comparison, compare, draw_table
 from clients.demo.evidence import draw_evidence, list_witnesses, take_evidence
-from clients.demo.lookups import Lookups, begin_epoch, draw_lookups, look_up
+from clients.demo.lookups import Lookups, begin_epoch, draw_lookups, largest_table, look_up
 from clients.demo.town import write_town
 from clients.node.files import load_json
 from clients.output import CommandError
+from compliance.agreement.drafting import DEFAULT_QUOTA
 
 LABEL_HOLDER = "insurer"
 # Of the telecom's 1,400 columns the agreement names those that the police's patterns point
@@ -53,6 +55,8 @@ def run_demo(
     with steps, ExitStack() as processes:
         steps.begin("writing the tables" if data else "building a simulated town")
         town, holder = _tables(directory, data, people=people, seed=seed)
+        steps.begin("agreeing and signing")
+        agree_all(town, holder, {"quota": _quota(town)})
         list_witnesses(town)
         steps.begin("starting the hub and three nodes")
         _start(town, processes, directory)
@@ -198,6 +202,11 @@ def _result(
         "record": str(directory / "hub" / "runs" / run / "record.json"),
         "table": table,
     }
+
+
+def _quota(town: Town) -> int:
+    """Return how much every asker may ask: enough to screen its whole base, and to train."""
+    return max(DEFAULT_QUOTA, 3 * largest_table(town))
 
 
 def _other(town: Town, holder: str) -> str:

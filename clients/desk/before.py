@@ -58,6 +58,30 @@ class LastLights:
                 changes[known, COLOURS[new]] = int(counts[at])
         return changes
 
+    def find(self, tokens: NDArray[np.uint64]) -> list[Colour]:
+        """Return the lights that are known of some customers.
+
+        Shapes:
+            tokens: (n, 2).
+        """
+        known, colours = self._load()
+        rows = _find(known, tokens)
+        return [COLOURS[int(colours[row])] for row in rows if row >= 0]
+
+    def erase(self, tokens: NDArray[np.uint64]) -> int:
+        """Forget some customers; returns how many were known.
+
+        Shapes:
+            tokens: (n, 2).
+        """
+        known, colours = self._load()
+        rows = _find(known, tokens)
+        kept = np.ones(len(known), np.bool_)
+        kept[rows[rows >= 0]] = False
+        if not kept.all():
+            self._store(known[kept], colours[kept])
+        return int((~kept).sum())
+
     def _load(self) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
         if not self._path.exists():
             return np.empty((0, 2), np.uint64), np.empty(0, np.uint8)

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from clients.acting import AsOption, SecondOption
 from clients.output import EXIT_REFUSED, Format, Formatted, say
 
 app = typer.Typer(help="Ask for a light; screen customers; account for it.", no_args_is_help=True)
@@ -54,10 +55,12 @@ def check(
     thin: Annotated[
         bool, typer.Option("--thin", help="Fetch padded buckets, keep no tables.")
     ] = False,
+    by: AsOption = "",
     language: Spoken = _TONGUE,
     output: Formatted = Format.TEXT,
 ) -> None:
     """Show the light of one customer; the identifier is asked for, or read from stdin."""
+    from clients.acting import acting
     from clients.desk.asking import read_identifiers
     from clients.desk.desk import Desk
     from clients.desk.telling import finding_fields, finding_text
@@ -66,7 +69,15 @@ def check(
 
     identifiers = read_identifiers(kind, many=stdin)
     with Desk(directory, thin=thin) as desk:
-        found = desk.check(identifiers, purpose=Purpose(purpose), case=case, channel=channel)
+        who = acting(directory, desk.office, name=by)
+        found = desk.check(
+            identifiers,
+            purpose=Purpose(purpose),
+            case=case,
+            channel=channel,
+            by=who.by,
+            glass_broken=who.facts(desk.office).glass_broken,
+        )
     spoken = Language(language)
     say(
         output,
@@ -94,9 +105,11 @@ def screen(
     care: Annotated[
         bool, typer.Option("--care", help="Show suspected victims too, to care for them.")
     ] = False,
+    by: AsOption = "",
     output: Formatted = Format.TEXT,
 ) -> None:
     """Screen a file of customers: first what it costs, then the lights of all of them."""
+    from clients.acting import acting
     from clients.desk.asking import kind_of
     from clients.desk.desk import Desk
     from clients.desk.screening import Screening
@@ -109,6 +122,7 @@ def screen(
     )
 
     with Desk(directory) as desk:
+        who = acting(directory, desk.office, name=by)
         screening = Screening(desk, file, column=column, kind=kind_of(kind), care=care)
         preview = screening.preview()
         typer.echo(preview_text(preview), err=True)
@@ -116,7 +130,11 @@ def screen(
             typer.confirm("Start?", abort=True, err=True)
         with progress_bar() as advance:
             summary = screening.run(
-                out, approved_by=approved_by, keep_identifier=keep_identifier, on_progress=advance
+                out,
+                approved_by=approved_by,
+                keep_identifier=keep_identifier,
+                on_progress=advance,
+                by=who.by,
             )
     say(
         output,
@@ -180,12 +198,29 @@ def open_(
     directory: Directory,
     sample: Annotated[Path, typer.Option(help="The auditor's sample, JSON.")],
     out: Annotated[Path, typer.Option(help="Where the openings go; for the auditor alone.")],
+    case: Annotated[str, typer.Option(help="Reference of the audit.")],
+    reason: Annotated[str, typer.Option(help="Why; name no person.")],
+    by: AsOption = "",
+    second: SecondOption = "",
     output: Formatted = Format.TEXT,
 ) -> None:
     """Open the sampled questions to an auditor; names only the persons in the sample."""
-    from clients.desk.openings import open_papers
+    from hashlib import sha256
 
-    opened, missing = open_papers(directory, sample, out)
+    from clients.acting import acting
+    from clients.desk.openings import open_papers
+    from clients.node.home import Home
+    from clients.office import node_office
+    from compliance.office.about import About
+    from protocols.tlog.entry import Verb
+
+    drawn = sha256(sample.read_bytes()).digest()
+    with node_office(Home(directory)) as office:
+        who = acting(directory, office, name=by, second=second)
+        about = About(Verb.DISCLOSE, "queries", document=drawn, case=case, reason=reason)
+        what = f"open the queries of sample {drawn.hex()[:12]} to an auditor"
+        who.perform(office, "open_query", about, what=what)
+        opened, missing = open_papers(directory, sample, out)
     say(
         output,
         {"opened": opened, "missing": missing, "out": str(out)},

@@ -7,8 +7,8 @@
         finding.light.colour
 
 One check is one round trip to the hub at most, and none for a customer who was evaluated in
-this epoch before. The order of steps keeps it right: watch, evaluate, match, note, and only
-then show. A check that cannot be finished shows grey, never green.
+this epoch before. The order of steps keeps it right: decide, watch, evaluate, match, note, and
+only then show. A check that cannot be finished shows grey, never green.
 """
 
 from __future__ import annotations
@@ -22,17 +22,21 @@ from typing import Self
 
 from clients.desk.journal import CheckEntry, CheckJournal
 from clients.desk.matching import without
+from clients.desk.permitting import Permitting
 from clients.desk.policy import OnDense, load_benign, load_policy
 from clients.desk.thin import ThinTables
 from clients.desk.watch import Watch
 from clients.lookup.api import HubRefusedError
 from clients.lookup.evaluating import BATCH
+from clients.lookup.logged import NotLoggedError
 from clients.lookup.secrets import Random
 from clients.lookup.session import Lookup
 from clients.lookup.tables import Table
 from clients.node.home import Home
+from clients.office import node_office
 from compliance.clock import Clock, SystemClock
 from compliance.errors import NotPermittedError, UnknownEpochError
+from compliance.policy.actors import Principal
 from protocols.errors import ProtocolError
 from protocols.identifiers import IdentifierKind, canonicalize
 from protocols.link import TransportError
@@ -104,6 +108,8 @@ class Desk:
         self.benign = load_benign(directory)
         self.watch = Watch(home, random)
         self.journal = CheckJournal(directory)
+        self.office = node_office(home, clock=clock)
+        self.permitting = Permitting(self.office, home)
         self._thin = ThinTables(self.lookup) if thin else None
         self._clock = clock
 
@@ -112,6 +118,7 @@ class Desk:
         self.lookup.close()
         self.watch.close()
         self.journal.close()
+        self.office.close()
 
     def __enter__(self) -> Self:
         return self
@@ -132,16 +139,21 @@ class Desk:
         case: str,
         channel: str = "",
         now: int | None = None,
+        by: Principal | None = None,
+        glass_broken: bool = False,
     ) -> Finding:
         """Return one light for the identifiers of one customer.
 
         Args:
             case: the reference of the case in the core system; never an identifier.
             channel: where the customer is, for the desk's own journal.
+            by: who looks; the organisation's own program if None.
+            glass_broken: an emergency was declared, which is reviewed afterwards.
 
         Raises:
             InvalidIdentifierError: one is not of its kind; nothing was asked.
-            NotPermittedError: not a purpose of the desk, no case, or a range is refused.
+            NotPermittedError: not a purpose of the desk, no case, a range is refused, or the
+                agreement or the policies do not permit it.
             HubRefusedError: the hub or a holder refused; the detail says why.
             TransportError: not even the epoch is known, and the hub cannot be reached.
 
@@ -162,7 +174,11 @@ class Desk:
         labels = [self.benign.label(item) for item in canonical]
         wanted = [item for item, label in zip(canonical, labels, strict=True) if label is None]
         shared = tuple(label for label in labels if label is not None)
-        light, sources, receipt, problem = self._light(wanted, purpose, case, at)
+        permission = self.permitting.check(
+            canonical, purpose=purpose, case=case, by=by, glass_broken=glass_broken
+        )
+        with self.permitting.told(permission):
+            light, sources, receipt, problem = self._light(wanted, purpose, case, at)
         number = self.journal.append(
             CheckEntry(
                 at=at,
@@ -175,6 +191,7 @@ class Desk:
                 reasons=[] if light is None else [reason.code for reason in light.reasons],
             )
         )
+        self.permitting.seen(permission, light)
         return Finding(at, number, light, shared, receipt, sources, problem)
 
     def _light(
@@ -186,11 +203,11 @@ class Desk:
         try:
             receipt = self._evaluate(wanted, purpose, case, now)
             answers, sources = self._answers(wanted, case, now)
-        except (TransportError, HubRefusedError, WrongEpochError) as error:
+        except (TransportError, HubRefusedError, WrongEpochError, NotLoggedError) as error:
             if isinstance(error, HubRefusedError) and error.code != UnknownEpochError.code:
                 raise
-            # Cannot tell: nobody answers, no epoch is in force, or another one came into force
-            # in this moment. A light that is missing must not look like one that is green.
+            # Cannot tell: nobody answers, or the epoch in force changed in this moment, stands in
+            # no log yet, or there is none. A light that is missing must not look like a green one.
             return Light(Colour.GREY, absent=("hub",)), (), None, str(error)
         use, month = Use.COUNTER | Use.CARE, month_of(now)
         lights = [

@@ -27,6 +27,7 @@ from clients.desk.policy import OnDense
 from clients.desk.ranges import DenseRange, find_dense
 from clients.lookup.evaluating import OnProgress
 from compliance.errors import NotPermittedError
+from compliance.policy.actors import Principal
 from protocols.identifiers import IdentifierKind
 from protocols.link import TransportError
 from protocols.lookup.light import Colour
@@ -131,14 +132,30 @@ class Screening:
         approved_by: str = "",
         keep_identifier: bool = False,
         on_progress: OnProgress | None = None,
+        by: Principal | None = None,
     ) -> Summary:
         """Evaluate what is missing, match everybody, and write the result.
 
         Raises:
-            NotPermittedError: a dense range without an approval, or too little quota left.
+            NotPermittedError: a dense range without an approval, too little quota left, or
+                the agreement or the policies do not permit it.
             HubRefusedError: the hub or a holder refused; what was evaluated stays.
             TransportError: the hub stays away; the same run goes on from here.
         """
+        permitting = self._desk.permitting
+        permission = permitting.screening(by=by, approved_by=approved_by)
+        with permitting.told(permission):
+            evaluated, requests = self._evaluate(approved_by, on_progress)
+            positions = np.where(self._shared, _OPEN_NONE, self._positions)
+            lights = self._match(np.flatnonzero(self._first_at(positions) >= 0))
+        summary = self._conclude(positions, lights, evaluated)
+        self._note(requests, approved_by)
+        permitting.screened(permission, len(self._column.canonical))
+        _write(out, self._frame(positions, lights, keep_identifier=keep_identifier))
+        return summary
+
+    def _evaluate(self, approved_by: str, on_progress: OnProgress | None) -> tuple[int, list[str]]:
+        """Have evaluated what is not in the cache; returns how many, and the requests' numbers."""
         needed = self._needed()
         self._require_permission(needed, approved_by)
         requests: list[str] = []
@@ -155,12 +172,7 @@ class Screening:
                 "screening: another epoch came into force meanwhile; run it again, what was "
                 "evaluated stays"
             )
-        positions = np.where(self._shared, _OPEN_NONE, self._positions)
-        lights = self._match(np.flatnonzero(self._first_at(positions) >= 0))
-        summary = self._conclude(positions, lights, len(needed))
-        self._note(requests, approved_by)
-        _write(out, self._frame(positions, lights, keep_identifier=keep_identifier))
-        return summary
+        return len(needed), requests
 
     def _needed(self) -> list[bytes]:
         wanted = (self._positions < 0) & ~self._shared

@@ -9,7 +9,7 @@ ones. It is a sealed file because it names people.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from clients.desk.ranges import DenseRange, find_dense
 from clients.lookup.alarms import Alarm, AlarmKind, Alarms
@@ -66,6 +66,19 @@ class Watch:
         dense = find_dense(canonical)
         self._tell(dense, now, subject)
         return dense
+
+    def count(self, canonical: Collection[bytes]) -> int:
+        """Return how many of these identifiers are remembered."""
+        return len(set(canonical) & set(self._window()))
+
+    def forget(self, canonical: Collection[bytes]) -> int:
+        """Take identifiers out of the memory; returns how many there were."""
+        with exclusive(self._folder):
+            window = self._window()
+            kept = [item for item in window if item not in canonical]
+            if len(kept) < len(window):
+                self._store(kept)
+        return len(window) - len(kept)
 
     def note_canary(self, contributor: str, *, now: int, subject: str) -> None:
         """Raise an alarm: an identifier was asked for that belongs to nobody."""

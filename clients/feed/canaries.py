@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from clients.feed.entries import last_month
 from clients.feed.home import Settings
+from clients.feed.permitting import Enter
 from clients.feed.register import Actor, Register
 from clients.feed.reports import Report
 from protocols.identifiers import IdentifierKind, canonicalize, national_checksum
@@ -27,14 +28,25 @@ _SERIALS = 10**7
 
 
 def make_canaries(
-    register: Register, count: int, settings: Settings, actor: Actor, random: Random
+    register: Register,
+    count: int,
+    settings: Settings,
+    actor: Actor,
+    random: Random,
+    *,
+    enter: Enter,
 ) -> None:
-    """Enter canaries, to be published with what else waits."""
+    """Enter canaries, to be published with what else waits.
+
+    Args:
+        enter: enters into the log how many there are, before any stands here.
+    """
     month = month_of(actor.now)
     expires = last_month(month, settings.retention[Category.OTHER], None)
     with register.transaction():
         for _ in range(count):
             register.enter(_canary(register, settings, month, random), expires, actor)
+        enter(count)
 
 
 def _canary(register: Register, settings: Settings, month: int, random: Random) -> Report:

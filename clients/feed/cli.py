@@ -6,29 +6,29 @@ known; 3 when the quota did not cover all that waits; 1 when the hub or holders 
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clients.acting import AsOption
 from clients.output import EXIT_CONFIG, EXIT_FAILED, EXIT_REFUSED, Format, Formatted, say
 
 if TYPE_CHECKING:
     from clients.feed.defects import Refusal
     from clients.feed.home import FeedHome
+    from clients.feed.permitting import Enter, Permitting
     from clients.feed.publishing import Progress, Published
     from clients.feed.register import Actor, Register
 
 app = typer.Typer(help="Contribute reports, and take them back.", no_args_is_help=True)
 
 Directory = Annotated[Path, typer.Argument(help="The node's directory.")]
-By = Annotated[str, typer.Option(help="Who does this, for the register; your login if empty.")]
 
 
 @app.command()
@@ -58,18 +58,19 @@ def publish(
             help="First take over the table that the hub has, after a backup was restored.",
         ),
     ] = False,
-    by: By = "",
+    by: AsOption = "",
     output: Formatted = Format.TEXT,
 ) -> None:
     """Enter a file of reports, and bring the table at the hub up to date."""
     from clients.feed.connecting import connected
 
-    with _opened(directory, by) as (home, register, actor):
+    with _opened(directory, by) as (home, register, actor, permitting):
         value: dict[str, Any] = {}
         text = ""
         if file is not None:
+            enter = permitting.intake()
             value, text = _take_in(
-                home, register, file, actor, report, keep=not dry_run, strict=strict
+                home, register, file, actor, report, enter=enter, keep=not dry_run, strict=strict
             )
             if dry_run or value["stopped"]:
                 following = f"lianfang feed publish {directory} {file}"
@@ -78,7 +79,10 @@ def publish(
             if output is Format.TEXT:
                 # Said before the network has its say, so that it is not lost with it.
                 typer.echo(text, err=True)
-        with _bars(output) as progress, connected(home, register, progress=progress) as hub:
+        with (
+            _bars(output) as progress,
+            connected(home, register, permitting, progress=progress) as hub,
+        ):
             if resynchronise:
                 from clients.feed.adopting import resynchronise as take_over
 
@@ -105,7 +109,7 @@ def withdraw(
     report_id_stdin: Annotated[
         bool, typer.Option("--report-id-stdin", help="Read the numbers from standard input.")
     ] = False,
-    by: By = "",
+    by: AsOption = "",
     output: Formatted = Format.TEXT,
 ) -> None:
     """Withdraw reports and publish the correction at once."""
@@ -114,11 +118,14 @@ def withdraw(
     from clients.feed.withdrawing import read_numbers, withdraw_reports
 
     numbers = read_numbers(_given(report_id, stdin=report_id_stdin))
-    with _opened(directory, by, reason) as (home, register, actor):
-        found = withdraw_reports(register, numbers, actor)
+    with _opened(directory, by, reason) as (home, register, actor, permitting):
+        found = withdraw_reports(register, numbers, actor, enter=permitting.withdrawal(reason))
         if found.refusals and output is Format.TEXT:
             typer.echo(f"Not withdrawn, by line:\n{refusal_table(found.refusals)}", err=True)
-        with _bars(output) as progress, connected(home, register, progress=progress) as hub:
+        with (
+            _bars(output) as progress,
+            connected(home, register, permitting, progress=progress) as hub,
+        ):
             done = hub.publisher.publish(actor)
         value = {
             "withdrawn": found.withdrawn,
@@ -136,7 +143,7 @@ def status(directory: Directory, output: Formatted = Format.TEXT) -> None:
     """Show the register by state and category, what is published and what waits."""
     from clients.feed.standing import describe, describe_text
 
-    with _opened(directory, "") as (home, register, actor):
+    with _opened(directory, "", acts=False) as (home, register, actor, _):
         found = describe(home, register, actor)
     following = f"lianfang feed publish {directory}"
     say(output, found, describe_text(found), following)
@@ -146,14 +153,15 @@ def status(directory: Directory, output: Formatted = Format.TEXT) -> None:
 def canaries(
     directory: Directory,
     count: Annotated[int, typer.Option(min=1, max=100_000, help="How many to add.")],
-    by: By = "",
+    by: AsOption = "",
     output: Formatted = Format.TEXT,
 ) -> None:
     """Add identifiers that belong to nobody, whose lookup shows that numbers are guessed."""
     from clients.feed.canaries import make_canaries
 
-    with _opened(directory, by) as (home, register, actor):
-        make_canaries(register, count, home.settings(), actor, os.urandom)
+    with _opened(directory, by) as (home, register, actor, permitting):
+        enter = permitting.intake()
+        make_canaries(register, count, home.settings(), actor, os.urandom, enter=enter)
         known = register.canaries()
     say(
         output,
@@ -165,20 +173,32 @@ def canaries(
 
 @contextmanager
 def _opened(
-    directory: Path, by: str, reason: str = ""
-) -> Iterator[tuple[FeedHome, Register, Actor]]:
+    directory: Path, by: str, reason: str = "", *, acts: bool = True
+) -> Iterator[tuple[FeedHome, Register, Actor, Permitting]]:
+    """Open the feed of a node for one command.
+
+    Args:
+        by: the account that acts; the organisation's own program if empty.
+        acts: whether anything is changed, so that it matters who acts.
+    """
+    from clients.acting import acting
     from clients.feed.home import FeedHome
+    from clients.feed.permitting import Permitting
     from clients.feed.register import Actor
     from clients.node.home import Home
+    from clients.office import node_office
 
     node = Home(directory)
     node.config()  # a directory that is no node is told before anything is made in it
     home = FeedHome(node)
-    register = home.register()
-    try:
-        yield home, register, Actor(by or getpass.getuser(), int(time.time()), reason)
-    finally:
-        register.close()
+    with ExitStack() as ending:
+        office = ending.enter_context(node_office(node))
+        who = acting(directory, office, name=by) if acts else None
+        register = home.register()
+        ending.callback(register.close)
+        name = who.account if who is not None and who.account else office.name
+        permitting = Permitting(office, None if who is None else who.by)
+        yield home, register, Actor(name, int(time.time()), reason), permitting
 
 
 def _take_in(
@@ -188,6 +208,7 @@ def _take_in(
     actor: Actor,
     report: Path | None,
     *,
+    enter: Enter,
     keep: bool,
     strict: bool,
 ) -> tuple[dict[str, Any], str]:
@@ -199,7 +220,7 @@ def _take_in(
 
     def read(*, kept: bool) -> Any:
         source = open_input(file, settings.defaults(actor.now))
-        return take_in(register, source, settings, benign, actor, keep=kept)
+        return take_in(register, source, settings, benign, actor, enter=enter, keep=kept)
 
     # Strictness needs a first reading that keeps nothing: most inputs are good throughout.
     found = read(kept=keep and not strict)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from clients.feed.drafts import Drafter
 from clients.feed.home import FeedHome
+from clients.feed.permitting import Permitting
 from clients.feed.publishing import Progress, Publisher
 from clients.feed.register import Register
 from clients.keys import credentials, load_keys
@@ -33,6 +34,7 @@ class Connection:
 def connected(
     home: FeedHome,
     register: Register,
+    permitting: Permitting,
     *,
     progress: Progress | None = None,
     clock: Clock | None = None,
@@ -60,5 +62,12 @@ def connected(
             random=random,
         )
         evaluator = Evaluator(node, api, manifest, Suite(load_group()), clock, random)
-        publisher = Publisher(home, drafter, api=api, evaluator=evaluator, progress=progress)
+        publisher = Publisher(
+            home,
+            drafter,
+            api=api,
+            evaluator=evaluator,
+            permit=permitting.publication,
+            progress=progress,
+        )
         yield Connection(api, drafter, publisher)

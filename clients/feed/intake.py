@@ -16,6 +16,7 @@ from clients.feed.columns import csv_rows, parquet_rows, read_text
 from clients.feed.defects import Refusal
 from clients.feed.entries import last_month
 from clients.feed.home import Settings
+from clients.feed.permitting import Enter
 from clients.feed.register import Actor, Effect, Register
 from clients.feed.reports import Defaults, Report, read_report
 from protocols.errors import InvalidTableError, OutOfTurnError
@@ -81,11 +82,13 @@ def take_in(
     benign: BenignList | None,
     actor: Actor,
     *,
+    enter: Enter,
     keep: bool = True,
 ) -> Intake:
     """Enter every good report of a file in one transaction.
 
     Args:
+        enter: enters into the log how many reports come in, before any stands here.
         keep: without it everything is tried and nothing is kept.
     """
     intake = Intake(source.note)
@@ -101,6 +104,8 @@ def take_in(
         register.store_refusals(intake.refusals)
         summary = {"at": actor.now, "accepted": intake.accepted, "refused": intake.refused_rows}
         register.set_meta("input", json.dumps(summary).encode())
+        if keep and intake.accepted:
+            enter(intake.accepted)
     return intake
 
 

@@ -82,7 +82,7 @@ class Publisher:
     """Publishes one node's register to one hub.
 
     Args:
-        manifest: of the epoch in force, verified.
+        permit: decides whether a table may be handed to the hub, and enters that it is.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class Publisher:
         *,
         api: Publishes,
         evaluator: Evaluates,
+        permit: Callable[[SignedHeader], object],
         progress: Progress | None = None,
     ) -> None:
         self._home = home
@@ -100,6 +101,7 @@ class Publisher:
         self._publication = Publication(drafter.register)
         self._api = api
         self._evaluator = evaluator
+        self._permit = permit
         self._progress = progress or (lambda *_: None)
         _require_number(drafter.manifest, drafter.contributor)
 
@@ -108,6 +110,7 @@ class Publisher:
 
         Raises:
             TransportError: the hub stays away; what waits goes on waiting.
+            NotPermittedError: agreement or policies stand against it.
             HubRefusedError: the hub refused; nothing is counted as published.
         """
         with exclusive(self._home.root):
@@ -199,6 +202,7 @@ class Publisher:
 
     def _send(self, delta: Delta) -> None:
         header = delta.after.header
+        self._permit(delta.after)
         self._progress("sending", 0, 1)
         try:
             self._api.publish(header.epoch, header.contributor, delta)

@@ -12,7 +12,7 @@ sealed contents are deleted; its token stays, so that the row is not taken for a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -22,7 +22,7 @@ from clients.feed.defects import Refusal
 from clients.feed.entries import Details, Entry, last_month
 from clients.feed.reports import Report
 from clients.feed.schema import open_database
-from clients.feed.sealing import FeedKey
+from clients.feed.sealing import TOKEN_SIZE, FeedKey
 from clients.feed.states import STANDING, check_step
 from compliance.errors import LogCorruptError
 from protocols.codec import Reader, Writer
@@ -192,6 +192,90 @@ class Register:
         """Whether an identifier was ever reported here."""
         token = self.key.token(_IDENTIFIER, canonical)
         return self._row("SELECT 1 FROM identifiers WHERE token = ?", token) is not None
+
+    def reports_about(self, canonical: bytes) -> list[tuple[Slot, Status, Details | None]]:
+        """Return what was ever reported of an identifier; no details where it has expired."""
+        found = self._about(canonical)
+        return [
+            (one.slot, one.state, self._details(one.token, one.sealed) if one.sealed else None)
+            for one in found
+        ]
+
+    def withdraw_about(self, canonical: bytes, actor: Actor) -> int:
+        """Withdraw every standing report of an identifier; returns how many."""
+        standing = [one for one in self._about(canonical) if one.state in STANDING]
+        for one in standing:
+            details = self._details(one.token, one.sealed)
+            self._change(one, Status.WITHDRAWN, details, one.expires, actor)
+        return len(standing)
+
+    def is_public(self, canonical: bytes) -> bool:
+        """Whether a record of an identifier is in the table, or on its way there."""
+        row = self._row(
+            "SELECT 1 FROM identifiers i JOIN records r ON r.identifier = i.id WHERE i.token = ?1"
+            " AND (r.tag IS NOT NULL OR EXISTS (SELECT 1 FROM pending p"
+            " WHERE p.identifier = i.id AND p.tag IS NOT NULL))",
+            self.key.token(_IDENTIFIER, canonical),
+        )
+        return row is not None
+
+    def is_waiting(self, canonical: bytes) -> bool:
+        """Whether a record of an identifier has changed since it was published."""
+        row = self._row(
+            "SELECT 1 FROM identifiers i JOIN records r ON r.identifier = i.id"
+            " WHERE i.token = ? AND r.revision > r.published",
+            self.key.token(_IDENTIFIER, canonical),
+        )
+        return row is not None
+
+    def end_about(self, canonical: bytes, actor: Actor) -> int:
+        """End the withdrawn reports of an identifier, so that its record leaves the table."""
+        withdrawn = [one for one in self._about(canonical) if one.sealed is not None]
+        for one in withdrawn:
+            self._note(one.row, one.token, one.state, Status.EXPIRED, actor)
+            self._touch(one.identifier, one.slot)
+            self.database.execute(
+                "UPDATE reports SET state = ? WHERE id = ?", (Status.EXPIRED, one.row)
+            )
+            self._erase(one)
+        return len(withdrawn)
+
+    def forget_about(self, canonical: bytes, random: Callable[[int], bytes]) -> int:
+        """Put random tokens in place of an identifier's and its reports'; returns how many.
+
+        Only when no record of it is public: without its token it can be found no more. The
+        transitions stay with their times, and say no longer why.
+        """
+        found = self._about(canonical)
+        for one in found:
+            token, nobody = random(TOKEN_SIZE), Writer().text("").text("").encode()
+            self.database.execute(
+                "UPDATE reports SET token = ?, number = ?, sealed = NULL WHERE id = ?",
+                (token, random(TOKEN_SIZE), one.row),
+            )
+            self.database.execute(
+                "UPDATE transitions SET sealed = ? WHERE report = ?",
+                (self.key.seal(_WHY + token, nobody), one.row),
+            )
+        self.database.execute(
+            "UPDATE identifiers SET token = ?, sealed = NULL, root = NULL, epoch = NULL"
+            " WHERE token = ?",
+            (random(TOKEN_SIZE), self.key.token(_IDENTIFIER, canonical)),
+        )
+        return len(found)
+
+    def scrub(self) -> bool:
+        """Take what was deleted out of the write-ahead log; False if a reader stands in the way."""
+        row = self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return row is not None and not row[0]
+
+    def _about(self, canonical: bytes) -> list[_Found]:
+        rows = self.database.execute(
+            "SELECT reports.token FROM reports JOIN identifiers i ON i.id = identifier"
+            " WHERE i.token = ? ORDER BY reports.id",
+            (self.key.token(_IDENTIFIER, canonical),),
+        ).fetchall()
+        return [one for (token,) in rows if (one := self._find(token)) is not None]
 
     def history(self, report_id: str) -> list[tuple[Status | None, Status, Actor]]:
         """Return every transition of a report, in order."""

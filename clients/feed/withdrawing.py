@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from clients.feed.columns import read_text
 from clients.feed.defects import DefectError, Refusal
+from clients.feed.permitting import Enter
 from clients.feed.register import Actor, Effect, Register
 from clients.feed.reports import read_report_id
 from protocols.errors import InvalidTableError, OutOfTurnError
@@ -39,8 +40,14 @@ def read_numbers(data: bytes) -> list[str]:
     return numbers
 
 
-def withdraw_reports(register: Register, numbers: list[str], actor: Actor) -> Withdrawal:
-    """Withdraw every report of a list, all known ones in one transaction."""
+def withdraw_reports(
+    register: Register, numbers: list[str], actor: Actor, *, enter: Enter
+) -> Withdrawal:
+    """Withdraw every report of a list, all known ones in one transaction.
+
+    Args:
+        enter: enters into the log how many are withdrawn, before any is.
+    """
     found = Withdrawal()
     with register.transaction():
         for line, number in enumerate(numbers, 1):
@@ -61,4 +68,6 @@ def withdraw_reports(register: Register, numbers: list[str], actor: Actor) -> Wi
                     found.unchanged += 1
                 case _:
                     found.withdrawn += 1
+        if found.withdrawn:
+            enter(found.withdrawn)
     return found

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from clients.operation.options import LogFormatOption
 from clients.output import Format, Formatted, say
+from compliance.operation.settings import LogFormat
 
 _LOOK_EVERY_S = 0.5
 
@@ -28,16 +30,19 @@ def start(
     watched: Annotated[
         bool, typer.Option("--watched", hidden=True, help="Stop when standard input ends.")
     ] = False,
+    log_format: LogFormatOption = LogFormat.TEXT,
     output: Formatted = Format.TEXT,
 ) -> None:
     """Connect to the hub and answer with our share until stopped; `node start` does it too."""
-    import logging
-
     from clients.holder.home import HolderHome
     from clients.holder.service import HolderService
     from clients.node.home import Home
+    from clients.operation.state import NodeState
+    from clients.operation.watch import watch_node
+    from compliance.clock import SystemClock
+    from compliance.operation.logs import configure_logging
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    configure_logging(log_format)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -45,7 +50,8 @@ def start(
         # The input is a pipe of `node start`: it ends when that process does, however it ends.
         threading.Thread(target=_stop_after_input, args=(stop,), daemon=True).start()
     home = HolderHome(Home(directory))
-    with home.alone(), HolderService(home):
+    with home.alone(), watch_node(home) as watch, HolderService(home) as service:
+        watch.serve(NodeState(home, SystemClock(), lambda: service.connected).sources())
         typer.echo(
             f"holder started; stop with Ctrl-C. Next: lianfang holder status {directory}", err=True
         )

@@ -7,6 +7,7 @@ signed, so that the relay carries nothing it could read or change.
 from __future__ import annotations
 
 from clients.holder.home import HolderHome
+from clients.holder.permitting import Permitting
 from clients.keys import credentials
 from clients.transport import Link
 from compliance.errors import NotPermittedError
@@ -28,18 +29,26 @@ class HolderKeygen:
     """
 
     def __init__(
-        self, home: HolderHome, setups: KeySetups, store: EpochStore, *, deadline_s: float
+        self,
+        home: HolderHome,
+        setups: KeySetups,
+        store: EpochStore,
+        permitting: Permitting,
+        *,
+        deadline_s: float,
     ) -> None:
         self._home = home
         self._setups = setups
         self._store = store
+        self._permitting = permitting
         self._deadline_s = deadline_s
 
     def announce(self, body: bytes) -> bytes:
         """Agree to the terms of a set-up, or refuse with the reason.
 
         Raises:
-            NotPermittedError: this holder's policy, or an epoch that it knows, says no.
+            NotPermittedError: this holder's policy, the agreement, or an epoch that it knows,
+                says no.
             ConfigError: the policy cannot be read.
         """
         terms = KeygenTerms.decode(body)
@@ -47,6 +56,7 @@ class HolderKeygen:
         if terms.hub != hub:
             raise NotPermittedError(f"hub: this holder belongs to {hub}")
         self._home.policy().judge(terms, known=self._home.known())
+        self._permitting.share(terms)
         return self._setups.announce(terms)
 
     def run(self, body: bytes) -> bytes:

@@ -19,11 +19,14 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
+from clients.holder.following import AgreementFollower
 from clients.holder.home import HolderHome
 from clients.holder.keygen import HolderKeygen
+from clients.holder.permitting import Permitting
 from clients.holder.stream import RefusedError, StandingLink
 from clients.holder.witnessing import NodeWitness
 from clients.keys import KeyStoreError, credentials
+from clients.office import node_office
 from clients.transport import TransportError
 from compliance.clock import Clock, SystemClock
 from compliance.configuration import ConfigError
@@ -67,9 +70,18 @@ class HolderService:
         suite = suite or Suite(load_group(), Mode.VOPRF)
         self._store = home.store()
         self._book = home.book()
+        self._office = node_office(home.node, clock=self._clock)
+        permitting = Permitting(self._office)
         identities = home.identities()
         self._holder = KeyHolder(
-            self._config.name, suite, self._store, self._book, identities, self._clock, random
+            self._config.name,
+            suite,
+            self._store,
+            self._book,
+            identities,
+            self._clock,
+            random,
+            permit=permitting.evaluation,
         )
         self._setups = KeySetups(
             name=self._config.name,
@@ -80,8 +92,11 @@ class HolderService:
             clock=self._clock,
             random=random,
         )
-        self._keygen = HolderKeygen(home, self._setups, self._store, deadline_s=deadline_s)
+        self._keygen = HolderKeygen(
+            home, self._setups, self._store, permitting, deadline_s=deadline_s
+        )
         self._witness = NodeWitness(home.node.root, self._clock)
+        self._agreements = AgreementFollower(home.node)
         self._answers: dict[str, Callable[[bytes], bytes]] = {
             orders.EVALUATE: lambda body: self._holder.answer(body).answer.encode(),
             orders.ANNOUNCE: self._keygen.announce,
@@ -108,6 +123,7 @@ class HolderService:
     def start(self) -> None:
         """Dial in the background; returns at once."""
         self._witness.start()
+        self._agreements.start()
         for thread in self._threads:
             thread.start()
 
@@ -120,8 +136,10 @@ class HolderService:
         for thread in self._threads:
             thread.join()
         self._pool.shutdown()
+        self._agreements.stop()
         self._witness.stop()
         self._book.close()
+        self._office.close()
 
     def __enter__(self) -> Self:
         self.start()
@@ -171,6 +189,7 @@ class HolderService:
 
     def _greeted(self) -> None:
         self._connected.set()
+        self._agreements.look()
         self._note(connected=True, reason="")
         _log.info("standing link: connected")
 

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from clients.node.files import make_private_directory
+from clients.node.home import Home
 from compliance.errors import LogCorruptError
 from compliance.journal import Journal
 from protocols.codec import canonical_json, parse_json
 from protocols.errors import MalformedMessageError
+
+ALARMS = "lookup/alarms.journal"
 
 
 class AlarmKind(StrEnum):
@@ -25,6 +28,10 @@ class AlarmKind(StrEnum):
     DENSE_RANGE = "dense_range"  # numbers were asked for that lie side by side
     FORKED_EPOCH = "forked_epoch"  # a second manifest for one epoch
     FORKED_TABLE = "forked_table"  # a contributor signed two tables for one version
+    UNLOGGED_EPOCH = "unlogged_epoch"  # what was to show that an epoch is logged does not hold
+    LOG_KEY = "log_key"  # the hub names another key for its log
+    FORKED_LOG = "forked_log"  # the hub shows another history of its log
+    SHORTER_LOG = "shorter_log"  # the hub shows less of its log than before
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,19 @@ class Alarms:
         with self._journal.exclusive() as records:
             self._seen += [_parse(record) for record in records]
         return list(self._seen)
+
+
+def raise_once(home: Home, alarm: Alarm) -> bool:
+    """Keep an alarm of a node unless it has the same already; tell whether it is new."""
+    alarms = Alarms(home.root / ALARMS)
+    try:
+        same = (alarm.kind, alarm.subject, alarm.text)
+        if any((known.kind, known.subject, known.text) == same for known in alarms.all()):
+            return False
+        alarms.raise_alarm(alarm)
+        return True
+    finally:
+        alarms.close()
 
 
 def _parse(record: bytes) -> Alarm:

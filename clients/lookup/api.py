@@ -10,6 +10,7 @@ this module returns is believed because it came over TLS.
          /header /digests /filter /buckets/{index} /delta  the method of that name
     POST /v1/epochs/{epoch}/tables/{contributor}           publish
     GET  /v1/quota                                         quota
+    GET  /v1/log/key, /v1/log/evidence/{document}          log_key, evidence
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from protocols.lookup.delta import Delta
 from protocols.lookup.receipt import Reply
 from protocols.lookup.request import CASE_PURPOSES, SignedRequest
 from protocols.lookup.table import SignedHeader
+from protocols.tlog.logkey import SignedLogKey
+from protocols.tlog.proof import MAX_PROOF_SIZE
 
 __all__ = ["HubApi", "HubRefusedError", "Quota", "TableEntry", "TableList"]
 
@@ -191,6 +194,21 @@ class HubApi:
         value = _object(self._https.fetch("/v1/quota", limit=MAX_SMALL), "quota")
         names = ("epoch", "quota", "used", "resets_at")
         return Quota(*(_count(value, name, "quota") for name in names))
+
+    def log_key(self) -> SignedLogKey:
+        """Ask which key the hub's log has; the signature is to be verified."""
+        return SignedLogKey.parse(self._https.fetch("/v1/log/key", limit=MAX_SMALL))
+
+    def evidence(self, document: bytes) -> bytes:
+        """Fetch the proof that a document is in the hub's log, not verified yet.
+
+        Args:
+            document: SHA-256 of the document.
+
+        Raises:
+            HubRefusedError: with code `not_found` until a published checkpoint covers it.
+        """
+        return self._https.fetch(f"/v1/log/evidence/{document.hex()}", limit=MAX_PROOF_SIZE)
 
 
 def _path(epoch: int, contributor: str, version: int, below: str = "") -> str:

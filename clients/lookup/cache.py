@@ -119,11 +119,40 @@ class OutputCache:
             column.append(missing.view(np.uint8).reshape(-1, _TAGS_WIDTH), known)
         return found[: len(rows)].view(np.uint64)
 
+    def count(self, canonical: Sequence[bytes]) -> int:
+        """Return how many of these identifiers are in the cache."""
+        return int((self.positions(self.tokens(canonical)) >= 0).sum())
+
+    def erase(self, canonical: Sequence[bytes]) -> int:
+        """Overwrite the rows of some persons with random ones; returns how many there were.
+
+        The rows stay, because other columns count them; a random token is nobody's, and no
+        table has a record under the tags of a random root. Tags go first: a process that
+        is killed in between finds the row again by its token.
+        """
+        rows = self.positions(self.tokens(canonical))
+        places = [int(row) for row in rows if row >= 0]
+        for path in self._folder.glob(f"{self.epoch}.tags-*"):
+            column = self._column(path.name.removeprefix(f"{self.epoch}."), _TAGS_WIDTH)
+            known = [place for place in places if place < len(column.load())]
+            column.overwrite(known, self._noise(len(known), _TAGS_WIDTH))
+        self._rows.overwrite(places, self._noise(len(places), TOKEN_SIZE + ROOT_SIZE))
+        return len(places)
+
+    @staticmethod
+    def epochs(home: Home) -> list[int]:
+        """Return the epochs of which something is kept."""
+        paths = (home.root / "lookup" / "cache").glob("*.outputs")
+        return sorted(int(path.stem) for path in paths if path.stem.isdigit())
+
     @staticmethod
     def forget(home: Home, epoch: int) -> None:
         """Remove everything that was evaluated in an epoch that is over."""
         for path in (home.root / "lookup" / "cache").glob(f"{epoch}.*"):
             path.unlink(missing_ok=True)
+
+    def _noise(self, count: int, width: int) -> NDArray[np.uint8]:
+        return np.frombuffer(self._random(count * width), np.uint8).reshape(count, width)
 
     def _column(self, name: str, width: int) -> SealedRows:
         file = f"{self.epoch}.{name}"

@@ -8,6 +8,11 @@ Durability: `add` returns when the query is on disk. A process that dies later f
 `open/` and sends the very same bytes again, which no holder charges twice. Blinds are not
 stored: they follow from the opening key and the request's number. All files are sealed.
 
+When a person is erased, its identifiers are taken out of queries, and a query that asked for
+nobody else goes. What is left of a batch shows whom else it asked for, but can no longer be
+opened to an auditor: the batch cannot be blinded again without the erased input. The deletion
+certificate accounts for it.
+
 Concurrency: a query belongs to the process that holds the lock on its file; one that a
 killed process left behind is free to take.
 """
@@ -16,8 +21,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clients.lookup.secrets import CACHE_KEY, Random, derive_key, keep_secret, seal, unseal
@@ -52,6 +58,11 @@ class StoredQuery:
     salt: bytes = field(repr=False)
     asked_at: int
     inputs: tuple[bytes, ...] = field(repr=False)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no input was erased, so that it can be sent again and opened."""
+        return all(self.inputs)
 
     @property
     def case(self) -> bytes:
@@ -136,11 +147,62 @@ class QueryStore:
         self._release(query.request_id)
 
     def find(self, epoch: int, request_id: bytes) -> StoredQuery | None:
-        """Return a query by its number, settled or not."""
+        """Return a query by its number, settled or not; None also if a part was erased."""
         for path in (self._root / str(epoch) / f"{request_id.hex()}.query", self._path(request_id)):
             if path.exists():
-                return self._read(path, request_id)
+                query = self._read(path, request_id)
+                return query if query.is_whole else None
         return None
+
+    def about(self, canonical: Collection[bytes]) -> list[StoredQuery]:
+        """Return every query that asked for one of these identifiers, oldest first."""
+        wanted = [query for query in self._all() if not set(canonical).isdisjoint(query.inputs)]
+        return sorted(wanted, key=lambda query: (query.asked_at, query.request_id))
+
+    def erase(self, canonical: Collection[bytes]) -> tuple[int, int]:
+        """Take identifiers out of all queries; returns in how many, and how many are at work.
+
+        A query that a living process is at is left: erase again when it is settled.
+        """
+        erased = busy = 0
+        for query in self.about(canonical):
+            path = self._root / str(query.epoch) / f"{query.request_id.hex()}.query"
+            if not path.exists() and not self._take_out(query, path):
+                busy += 1
+                continue
+            self._rewrite(query, path, canonical)
+            erased += 1
+        return erased, busy
+
+    def _take_out(self, query: StoredQuery, path: Path) -> bool:
+        """Settle a query that is open, since it can never be sent again."""
+        with exclusive(self._open):
+            if query.request_id in self._held or not self._hold(
+                self._path(query.request_id), query.request_id
+            ):
+                # Held, or settled in this moment.
+                return path.exists()
+        self.settle(query, None)
+        return True
+
+    def _rewrite(self, query: StoredQuery, path: Path, canonical: Collection[bytes]) -> None:
+        left = tuple(b"" if item in canonical else item for item in query.inputs)
+        if not any(left):
+            path.unlink()
+            return
+        rest = replace(query, inputs=left).encode()
+        write_atomically(path, seal(self._key, rest, query.request_id, self._random))
+
+    def _all(self) -> Iterator[StoredQuery]:
+        # Open ones first, and listed first: one that is settled meanwhile is found in the
+        # archive, which is listed after that.
+        seen: set[str] = set()
+        for folder in (self._open.glob("*.query"), self._root.glob("[0-9]*/*.query")):
+            for path in folder:
+                if path.stem not in seen and path.exists():
+                    with suppress(FileNotFoundError):
+                        yield self._read(path, bytes.fromhex(path.stem))
+                        seen.add(path.stem)
 
     def requests(self, epoch: int) -> Sequence[bytes]:
         """List the numbers of the epoch's settled queries."""

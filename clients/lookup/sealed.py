@@ -6,19 +6,22 @@
 Durability: `append` returns when the rows are on disk. Concurrency: appending holds a lock
 on the file and checks that nobody appended in between; reading takes none. Crash: a chunk
 that was cut short was never confirmed; it is not read, and the next append takes it off.
-A chunk that does not open raises `SealBrokenError`.
+A chunk that does not open raises `SealBrokenError`. Overwriting rows replaces the file by one
+whose chunks lie at the same places: readers and writers notice that it is another file.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clients.lookup.secrets import NONCE_SIZE, TAG_SIZE, Random, SealBrokenError, seal, unseal
+from compliance.files import write_atomically
 
 MAGIC = b"lianfang-rows-1\n"
 CHUNK_ROWS = 1 << 16
@@ -38,6 +41,7 @@ class SealedRows:
         self._buffer = np.empty((0, width), np.uint8)
         self._count = 0
         self._offset = len(MAGIC)
+        self._file = 0
 
     def load(self) -> NDArray[np.uint8]:
         """Return all rows, those included that other processes appended.
@@ -56,10 +60,8 @@ class SealedRows:
         Returns:
             False if others appended first: load, and think again.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        descriptor = os.open(self._path, flags, 0o600)
+        descriptor = self._locked()
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             if os.fstat(descriptor).st_size < len(MAGIC):
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, MAGIC)
@@ -74,6 +76,45 @@ class SealedRows:
             os.close(descriptor)
         return True
 
+    def overwrite(self, places: Sequence[int], rows: NDArray[np.uint8]) -> None:
+        """Replace single rows, so that their old contents are in no file; durable on return.
+
+        Other processes read the new rows when they next load. Rows that memory of theirs
+        still holds are gone with those processes.
+        """
+        if not len(places) or not self._path.exists():
+            return
+        descriptor = self._locked()
+        try:
+            self._read_on(descriptor)
+            self._buffer[list(places)] = rows
+            draft = MAGIC + b"".join(self._chunks(descriptor))
+            write_atomically(self._path, draft)
+        finally:
+            os.close(descriptor)
+        self._file = self._path.stat().st_ino
+
+    def _chunks(self, descriptor: int) -> Iterator[bytes]:
+        """Seal all rows anew in chunks of the sizes that they have in the file."""
+        at, first = len(MAGIC), 0
+        while first < self._count:
+            head = os.pread(descriptor, _COUNT, at)
+            rows = int.from_bytes(head, "big")
+            plain = self._buffer[first : first + rows].tobytes()
+            yield head + seal(self._key, plain, self._bound(first), self._random)
+            at += _COUNT + NONCE_SIZE + rows * self._width + TAG_SIZE
+            first += rows
+
+    def _locked(self) -> int:
+        """Open the file and hold it; again if it was replaced while we waited."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        while True:
+            descriptor = os.open(self._path, flags, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if self._path.exists() and os.path.samestat(os.fstat(descriptor), self._path.stat()):
+                return descriptor
+            os.close(descriptor)
+
     def _write(self, descriptor: int, rows: NDArray[np.uint8], first: int) -> None:
         for start in range(0, len(rows), CHUNK_ROWS):
             piece = rows[start : start + CHUNK_ROWS]
@@ -84,7 +125,11 @@ class SealedRows:
 
     def _read_on(self, descriptor: int) -> None:
         """Read the chunks behind those known, up to the first that is not whole."""
-        size = os.fstat(descriptor).st_size
+        found = os.fstat(descriptor)
+        if found.st_ino != self._file:
+            # Another file than last time: some rows were overwritten, or all is new.
+            self._file, self._count, self._offset = found.st_ino, 0, len(MAGIC)
+        size = found.st_size
         if size <= self._offset:
             return
         if os.pread(descriptor, len(MAGIC), 0) != MAGIC:

@@ -19,6 +19,7 @@ from clients.keys import credentials
 from clients.lookup.api import HubApi, HubRefusedError
 from clients.lookup.cache import OutputCache
 from clients.lookup.evaluating import BATCH, Evaluation, Evaluator, OnProgress
+from clients.lookup.logged import NotLoggedError
 from clients.lookup.secrets import Random
 from clients.lookup.tables import Change, Table, TableStore
 from clients.lookup.trust import ForkedEpochError, Trust
@@ -95,13 +96,21 @@ class Lookup:
 
         Raises:
             TransportError: none is known, and the hub cannot be reached.
+            NotLoggedError: none is known, and the hub's is not in its log.
         """
         now = self.clock.now()
-        if self._current is None or not self._current.covers(now):
-            self._current = self.trust.in_force(now)
-        if self._current is None or not self._current.covers(now):
-            self._current = self._fetched(now)
-        return self._open(self._current)
+        kept = self._current
+        if kept is None or not kept.covers(now):
+            kept = self.trust.in_force(now)
+        if kept is None or not kept.covers(now):
+            try:
+                kept = self._fetched(now)
+            except NotLoggedError:
+                # Within its grace the one before, which is logged, is still answered.
+                if kept is None:
+                    raise
+        self._current = kept
+        return self._open(kept)
 
     def renew(self) -> Epoch:
         """Return the epoch in force as the hub says it, for who was told of another one.
@@ -109,6 +118,7 @@ class Lookup:
         Raises:
             TransportError: the hub cannot be reached.
             InvalidProofError: the manifest is not signed by all its holders.
+            NotLoggedError: the hub does not show that it is in its log.
         """
         self._current = self.trust.manifest(self.api, self.clock.now())
         return self._open(self._current)
@@ -119,6 +129,7 @@ class Lookup:
         Raises:
             TransportError: the hub stays away.
             InvalidProofError: something was not signed by whom it must be.
+            NotLoggedError: the hub does not show that the epoch is in its log.
         """
         now = self.clock.now()
         self._current = self._fetched(now)
@@ -204,8 +215,10 @@ class Lookup:
         return self._store.tables(epoch.manifest)
 
     def _fetched(self, now: int) -> EpochManifest:
+        # Who has an epoch to work in does not wait for the hub's log: the next sync comes.
+        patient = self.trust.in_force(now) is None
         try:
-            return self.trust.manifest(self.api, now)
+            return self.trust.manifest(self.api, now, patient=patient)
         except (TransportError, HubRefusedError) as error:
             # Past its end but within its grace, a kept manifest is still answered; nobody may
             # have begun the next epoch yet.

@@ -1,24 +1,27 @@
 """Whom this node believes: pinned identities, and manifests that all holders signed.
 
     lookup/manifests/<epoch>.json   the signed manifest in force, as it came and was verified
+                     <digest>.tlog-proof   its entry in the hub's log (`logged`)
 
 The hub hands manifests and tables out and is believed in neither. A manifest counts when
-every holder in it has signed it with its pinned key, and when it fits the manifest that
-this node has seen for the epoch before: the same one, or a refresh of its shares. Anything
-else means that holders signed two truths: an alarm, and no question is asked under it.
+every holder in it has signed it with its pinned key, when it fits the manifest that this node
+has seen for the epoch before, the same one or a refresh of its shares, and when it stands in
+the hub's log. Holders that signed two truths are an alarm; no question is asked under either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from clients.keys import load_keys
-from clients.lookup.alarms import Alarm, AlarmKind, Alarms
+from clients.lookup.alarms import ALARMS, Alarm, AlarmKind, Alarms
 from clients.lookup.api import HubApi, TableList
+from clients.lookup.logged import PAUSES_S, LoggedEpochs, NotLoggedError
 from clients.node.files import exclusive, make_private_directory
 from clients.node.home import Home
 from compliance.configuration import ConfigError
@@ -29,8 +32,9 @@ from protocols.epoch.succession import verify_succession
 from protocols.errors import InvalidProofError
 from protocols.oprf.errors import WrongEpochError
 
+__all__ = ["ALARMS", "ForkedEpochError", "NotLoggedError", "Trust"]
+
 HUB = "hub"
-ALARMS = "lookup/alarms.journal"
 
 
 class ForkedEpochError(NotPermittedError):
@@ -40,9 +44,19 @@ class ForkedEpochError(NotPermittedError):
 
 
 class Trust:
-    """What one node has pinned and what it has verified."""
+    """What one node has pinned and what it has verified.
 
-    def __init__(self, home: Home) -> None:
+    Args:
+        pauses_s, sleep: of waiting for the hub's log, as `LoggedEpochs`.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        pauses_s: Sequence[float] = PAUSES_S,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._home = home
         config = home.config()
         self.name = config.name
@@ -55,6 +69,7 @@ class Trust:
             for name, key in keys.items()
         } | {config.name: own}
         self._folder = make_private_directory(home.root / "lookup" / "manifests")
+        self._logged = LoggedEpochs(home, self.hub_identity, pauses_s=pauses_s, sleep=sleep)
 
     @property
     def hub_identity(self) -> Ed25519PublicKey:
@@ -74,25 +89,41 @@ class Trust:
             )
         return self.identities[name]
 
-    def manifest(self, api: HubApi, now: int) -> EpochManifest:
+    def manifest(self, api: HubApi, now: int, *, patient: bool = True) -> EpochManifest:
         """Fetch, verify and keep the manifest in force.
+
+        Args:
+            patient: whether to wait some seconds if the hub's log does not show it yet.
 
         Raises:
             InvalidProofError: a holder's signature is missing or does not hold.
             ForkedEpochError: it contradicts the one that was kept; an alarm is raised.
+            NotLoggedError: the hub does not show that it is in its log.
+            LogKeyChangedError: the hub's log has another key than before; an alarm is raised.
             WrongEpochError: it is not in force.
         """
-        return self.admit(api.current_manifest(), now)
+        return self.admit(api.current_manifest(), api, now, patient=patient)
 
-    def admit(self, signed: SignedManifest, now: int) -> EpochManifest:
-        """Verify a manifest from anywhere, and keep it."""
+    def admit(
+        self, signed: SignedManifest, api: HubApi, now: int, *, patient: bool = True
+    ) -> EpochManifest:
+        """Verify a manifest from anywhere, and keep it; evidence is asked of the hub once."""
         manifest = verify_manifest(signed, self.identities, now=now)
+        self._check_known(manifest, now)
+        # Outside of the lock: waiting for the log must not hold off those who read.
+        self._logged.require(api, manifest, now, patient=patient)
         with exclusive(self._folder):
-            known = self.known(manifest.epoch)
-            if known is None or known.digest != manifest.digest:
-                self._require_succession(known, manifest, now)
+            if self._check_known(manifest, now):
                 write_atomically(self._folder / f"{manifest.epoch}.json", signed.format())
         return manifest
+
+    def _check_known(self, manifest: EpochManifest, now: int) -> bool:
+        """Tell whether a manifest is new here; refuse one that does not follow what is known."""
+        known = self.known(manifest.epoch)
+        if known is not None and known.digest == manifest.digest:
+            return False
+        self._require_succession(known, manifest, now)
+        return True
 
     def known(self, epoch: int) -> EpochManifest | None:
         """Return the manifest that was kept for an epoch."""
@@ -104,7 +135,11 @@ class Trust:
     def in_force(self, now: int) -> EpochManifest | None:
         """Return the kept manifest that is in force: for work while the hub is away."""
         found = [self.known(int(path.stem)) for path in self._folder.glob("*.json")]
-        serving = [item for item in found if item is not None and item.serves(now)]
+        serving = [
+            item
+            for item in found
+            if item is not None and item.serves(now) and self._logged.holds(item)
+        ]
         fresh = [item for item in serving if item.covers(now)] or serving
         return max(fresh, key=lambda item: item.epoch, default=None)
 

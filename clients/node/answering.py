@@ -15,7 +15,7 @@ from pathlib import Path
 from clients.keys import KeyStoreError
 from clients.output import CommandError
 from compliance.configuration import ConfigError
-from compliance.errors import BudgetExhaustedError, ComplianceError
+from compliance.errors import BudgetExhaustedError, ComplianceError, NotPermittedError
 from protocols.errors import ProtocolError
 from protocols.link import TransportError
 from protocols.phase import PEER_LOST, PhaseReply, PhaseRequest, failed, refused
@@ -30,7 +30,8 @@ def answer(request: PhaseRequest, phase: Phase) -> PhaseReply:
     """Do a phase; always returns a reply."""
     try:
         return phase(request)
-    except BudgetExhaustedError as error:
+    except (BudgetExhaustedError, NotPermittedError) as error:
+        # The rules say no, at this partner: nothing has failed, and asking again is of no use.
         return refused(error.code, str(error))
     except TransportError as error:
         # Another partner's end is not this one's failure: the hub must not blame us for it.

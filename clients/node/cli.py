@@ -1,4 +1,4 @@
-"""`lianfang node`: init, join, trust, start, inbox, approve, refuse, sent, close, doctor."""
+"""`lianfang node`: init, join, start, inbox, approve, refuse, sent, budget, close, doctor."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
+from clients.acting import AsOption
+from clients.node.cli_budget import budget
 from clients.output import EXIT_CONFIG, Format, Formatted, say
 
 _LOOK_EVERY_S = 0.5
 
 app = typer.Typer(help="Run a partner's node.", no_args_is_help=True)
+app.command()(budget)
 
 Directory = Annotated[Path, typer.Argument(help="The node's directory.")]
 RunName = Annotated[str, typer.Argument(help="The run's name.")]
@@ -89,8 +92,11 @@ def trust(
 def start(directory: Directory, output: Formatted = Format.TEXT) -> None:
     """Connect to the hub, hold a key share, take part in runs as policies say, until stopped."""
     from clients.holder.process import HolderProcess
+    from clients.node.home import Home
     from clients.node.joining import supernode_of
+    from clients.node.phases.closing import finish_ended
 
+    finish_ended(Home(directory))  # what a crash broke off
     stop = threading.Event()
     # Before anything is started, so that a stop during the start leaves no process behind.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -121,11 +127,11 @@ def inbox(directory: Directory, output: Formatted = Format.TEXT) -> None:
 
 
 @app.command()
-def approve(directory: Directory, run: RunName, output: Formatted = Format.TEXT) -> None:
+def approve(
+    directory: Directory, run: RunName, by: AsOption = "", output: Formatted = Format.TEXT
+) -> None:
     """Accept a run that waits here."""
-    from clients.node.deciding import decide
-
-    plan_hash = decide(directory, run, accept=True, reason="")
+    plan_hash = _decide(directory, run, by, accept=True, reason="")
     say(
         output,
         {"run": run, "accepted": True, "plan_hash": plan_hash},
@@ -141,12 +147,11 @@ def refuse(
     reason: Annotated[
         str, typer.Option(help="One sentence that the hub and the partners will read.")
     ],
+    by: AsOption = "",
     output: Formatted = Format.TEXT,
 ) -> None:
     """Refuse a run that waits here, with a reason."""
-    from clients.node.deciding import decide
-
-    plan_hash = decide(directory, run, accept=False, reason=reason)
+    plan_hash = _decide(directory, run, by, accept=False, reason=reason)
     say(
         output,
         {"run": run, "accepted": False, "plan_hash": plan_hash},
@@ -198,6 +203,18 @@ def doctor(directory: Directory, output: Formatted = Format.TEXT) -> None:
     say(output, {"ok": good, "checks": findings}, "\n".join(lines), following)
     if not good:
         raise typer.Exit(EXIT_CONFIG)
+
+
+def _decide(directory: Path, run: str, by: str, *, accept: bool, reason: str) -> str:
+    """Decide as the person of an account; returns the plan's hash."""
+    from clients.acting import acting
+    from clients.node.deciding import decide
+    from clients.node.home import Home
+    from clients.office import node_office
+
+    with node_office(Home(directory)) as office:
+        who = acting(directory, office, name=by)
+        return decide(directory, run, accept=accept, reason=reason, by=who.by, office=office)
 
 
 def _sent_text(found: dict[str, Any]) -> str:

@@ -6,11 +6,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from clients.node.entering import ACCEPT, REFUSE, RunJournal
 from clients.node.files import exclusive, store_json
 from clients.node.home import Home
+from clients.node.spending import open_ledger
 from compliance.configuration import ConfigError, read_object
 from compliance.entries import Charged
-from compliance.ledger import Ledger
+from compliance.office.office import Office
+from compliance.policy.actors import Person, Principal
+from protocols.codec import canonical_json
 from protocols.dp.accounting import epsilon
 from protocols.dp.events import Composed, event_fields
 from protocols.dp.neighbours import Neighbours
@@ -31,11 +35,20 @@ def pending(directory: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda item: item["state"] != WAITING)
 
 
-def decide(directory: Path, run: str, *, accept: bool, reason: str) -> str:
+def decide(
+    directory: Path, run: str, *, accept: bool, reason: str, by: Principal, office: Office
+) -> str:
     """Record a person's decision on a run and return the plan's hash; it is not changed after.
 
+    Args:
+        by: who decides; the organisation's own program does by the standing policy alone.
+        office: the node's own.
+
     Raises:
-        ConfigError: no such run waits here, it is too late, or the reason is empty or too long.
+        ConfigError: no such run waits here, it is too late, the reason is empty or too long,
+            or nobody is named.
+        NotPermittedError: this person may not, or the agreement does not cover the run; that
+            is entered.
     """
     home = Home(directory)
     home.run(run)  # checks the name, which becomes a path
@@ -50,7 +63,12 @@ def decide(directory: Path, run: str, *, accept: bool, reason: str) -> str:
             raise ConfigError(f"run: {run} has been decided already; ask the hub for a new run")
         if time.time() >= item["until"]:
             raise ConfigError(f"run: {run} waited too long and is over; ask the hub for a new run")
-        store_json(path, item | {"decision": {"accept": accept, "reason": reason.strip()}})
+        if not isinstance(by, Person):
+            raise ConfigError(f"run: {run} waits for a person; name your account with --as")
+        plan = TrainingPlan.decode(canonical_json(item["plan"]))
+        RunJournal(office, plan).attempt(ACCEPT if accept else REFUSE, by, reason=reason.strip())
+        decision = {"accept": accept, "reason": reason.strip(), "by": by.fields()}
+        store_json(path, item | {"decision": decision})
     plan_hash: str = item["plan_hash"]
     return plan_hash
 
@@ -92,12 +110,8 @@ def account(directory: Path, run: str) -> dict[str, Any]:
 def _charges(home: Home, run: str) -> tuple[Charged, ...]:
     if not home.ledger.exists():
         return ()
-    # Without caps: nothing is reserved here, and reading needs none.
-    ledger = Ledger(home.ledger, {})
-    try:
+    with open_ledger(home) as ledger:
         return ledger.charges(run)
-    finally:
-        ledger.close()
 
 
 def _summary(item: dict[str, Any]) -> dict[str, Any]:

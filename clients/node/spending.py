@@ -1,18 +1,26 @@
-"""The node's budget: which scopes a run touches, and what its releases cost there."""
+"""The node's budget: which scopes a run touches, and what its releases cost there.
+
+What may be learned is capped twice, by the agreement and by the standing policy; the stricter
+of the two holds in every scope. Without an agreement in force there is no cap, and what has
+none cannot be reserved; what was reserved before can still be paid and closed.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from clients.node.home import Home
+from compliance.agreement.coverage import ledger_caps
+from compliance.agreement.document import Agreement
+from compliance.charges import COHORT
 from compliance.entries import Scope
 from compliance.ledger import Cap, Ledger
 from protocols.vertical.budget import run_event
 from protocols.vertical.plan import TrainingPlan
 
-COHORT = "people"
+__all__ = ["COHORT", "caps_of", "open_ledger", "reserve", "scopes"]
 
 
 def scopes(home: Home, plan: TrainingPlan) -> tuple[Scope, ...]:
@@ -21,26 +29,43 @@ def scopes(home: Home, plan: TrainingPlan) -> tuple[Scope, ...]:
     return tuple(Scope(COHORT, ours, name) for name in plan.names if name != ours)
 
 
-@contextmanager
-def open_ledger(home: Home, plan: TrainingPlan) -> Iterator[Ledger]:
-    """Open the ledger with the caps of the standing policy."""
+def caps_of(home: Home, agreement: Agreement | None) -> Mapping[Scope, Cap]:
+    """Return the caps that hold here: the stricter of agreement and standing policy in each scope.
+
+    Args:
+        agreement: the one in force.
+    """
+    if agreement is None:
+        return {}
     policy = home.policy()
-    cap = Cap(policy.cap_epsilon, policy.max_delta)
-    wanted = scopes(home, plan)
-    caps = dict.fromkeys((*wanted, *(scope.over_recipients for scope in wanted)), cap)
-    ledger = Ledger(home.ledger, caps)
+    agreed = ledger_caps(agreement, cohort=COHORT, owner=home.config().name)
+    return {
+        scope: Cap(min(cap.epsilon, policy.cap_epsilon), min(cap.delta, policy.max_delta))
+        for scope, cap in agreed.items()
+    }
+
+
+@contextmanager
+def open_ledger(home: Home, agreement: Agreement | None = None) -> Iterator[Ledger]:
+    """Open the ledger; without an agreement it pays and tells, and reserves nothing.
+
+    Args:
+        agreement: the one in force.
+    """
+    ledger = Ledger(home.ledger, caps_of(home, agreement))
     try:
         yield ledger
     finally:
         ledger.close()
 
 
-def reserve(home: Home, plan: TrainingPlan) -> None:
+def reserve(home: Home, plan: TrainingPlan, agreement: Agreement | None) -> None:
     """Set aside all that the run may release about the people in our table.
 
     Raises:
         BudgetExhaustedError: a cap does not allow it; nothing was reserved.
+        NotPermittedError: no agreement in force names a cap for somebody in the plan.
     """
     event = run_event(plan, home.config().name)
-    with open_ledger(home, plan) as ledger:
+    with open_ledger(home, agreement) as ledger:
         ledger.reserve(plan.run, scopes(home, plan), event, int(time.time()))

@@ -22,6 +22,7 @@ from compliance.agreement.terms import (
     Training,
 )
 from compliance.agreement.vocabulary import Channel, Role, Title, What
+from compliance.configuration import ConfigError
 from protocols.errors import UnsupportedParameterError
 from protocols.vertical.plan import COMPUTE_PARTIES, HUB
 
@@ -130,6 +131,31 @@ def draft_agreement(
         not_after=not_after,
         supersedes=None if former is None else former.digest,
     )
+
+
+def party_of(name: str, identity: bytes, chosen: str, profile: Profile) -> Party:
+    """Propose how a party stands in an agreement: its role, its sector, its country.
+
+    Args:
+        chosen: its role; if empty, its name must begin with it.
+
+    Raises:
+        ConfigError: the role is not known, or the profile has no sector for it.
+    """
+    role = _role(name, chosen)
+    sector = next((item for item in profile.sectors if item.role is role), None)
+    if sector is None:
+        raise ConfigError(f"profile: {profile.id} has no sector for the role {role}; take another")
+    return Party(name, role, Title(name, name), identity, sector.id, profile.countries[0])
+
+
+def _role(name: str, chosen: str) -> Role:
+    if name == HUB:
+        return Role.HUB
+    for role in Role:
+        if role is not Role.HUB and (chosen == role or (not chosen and name.startswith(role))):
+            return role
+    raise ConfigError(f"role of {name}: give --role {name}=insurer, telecom or police")
 
 
 def _flow(profile: str, what: What, source: tuple[str, Role], recipient: tuple[str, Role]) -> Flow:

@@ -10,10 +10,7 @@ several processes may read while one writes. What is read is verified: the docum
 its name, the signatures against the pinned keys, so that whoever can write here can end an
 agreement by damaging it, and cannot make one.
 
-In force is a version that all parties signed, whose time has come and not run out, that no
-party revoked, and that no fully signed version supersedes whose time has come. A version
-that was superseded stays so, even where the one after it is revoked: old terms return only
-if all parties sign them again.
+Which version is in force when, `standing` says.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -30,33 +27,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from compliance.agreement.document import Agreement
 from compliance.agreement.profile import Profile, profile_digest
 from compliance.agreement.revocation import MAX_CLOCK_SKEW_S, Revocation, verify_revocation
-from compliance.agreement.signing import SignedAgreement, verify_agreement
+from compliance.agreement.signing import SignedAgreement, verified_signers, verify_agreement
+from compliance.agreement.standing import State, Version, check_succession
 from compliance.errors import LogCorruptError, NotPermittedError
 from compliance.files import write_atomically
 from protocols.errors import MalformedMessageError, ProtocolError
 from protocols.lookup.signing import SIGNATURE_SIZE
 
-_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+__all__ = ["AgreementStore", "State", "Version"]
 
-
-class State(StrEnum):
-    """How a version stands at a moment."""
-
-    DRAFT = "draft"
-    AWAITED = "awaited"
-    IN_FORCE = "in_force"
-    SUPERSEDED = "superseded"
-    ENDED = "ended"
-    REVOKED = "revoked"
-
-
-@dataclass(frozen=True, slots=True)
-class _Version:
-    """One version as the disk has it, verified."""
-
-    agreement: Agreement
-    is_whole: bool
-    revocations: tuple[Revocation, ...]
+_DIGITS = 64
+_DOCUMENT = re.compile(r"[0-9a-f]{64}\.json", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -71,7 +52,9 @@ class AgreementStore:
     identities: Mapping[str, Ed25519PublicKey] = field(repr=False)
     # What was read, and how the directory and the pinned keys were when it was: reading and
     # verifying everything for each decision would cost more than the decision.
-    _known: tuple[object, dict[bytes, _Version]] = field(default=(None, {}), repr=False)
+    _known: tuple[object, dict[bytes, Version]] = field(default=(None, {}), repr=False)
+    # The same for each version, so that one more signature costs no reading of all the others.
+    _read_at: dict[bytes, tuple[object, Version]] = field(default_factory=dict, repr=False)
 
     def keep(self, signed: SignedAgreement, *, profile: bytes | None = None) -> bytes:
         """Keep a version with the signatures that it has; returns its hash.
@@ -85,9 +68,10 @@ class AgreementStore:
         """
         agreement = verify_agreement(signed, self.identities, draft=True)
         digest = agreement.digest
-        for version in self._versions().values():
+        for version in self.versions().values():
             other = version.agreement
-            if (other.name, other.hub) != (agreement.name, agreement.hub):
+            # A draft binds nobody, and one of another series must not keep this one out.
+            if version.is_whole and (other.name, other.hub) != (agreement.name, agreement.hub):
                 raise NotPermittedError(
                     f"agreement: is of the series {agreement.name}, here is {other.name}; "
                     "keep it in a directory of its own"
@@ -96,11 +80,23 @@ class AgreementStore:
             self._keep_profile(profile, agreement)
         self._write(self._document(digest), agreement.encode())
         for name, signature in signed.signatures.items():
-            self._write(self._path(digest, name, "signature"), signature.hex().encode())
+            self._keep_signature(agreement, name, signature)
         return digest
 
-    def keep_revocation(self, revocation: Revocation, *, now: int) -> None:
-        """Keep a revocation; the agreement has ended when this returns.
+    def keep_signature(self, digest: bytes, party: str, signature: bytes) -> bool:
+        """Keep one party's signature; returns whether it was not here before.
+
+        Raises:
+            InvalidProofError: it does not hold. NotPermittedError: there is none of this hash.
+        """
+        signed = SignedAgreement(self._read(digest), {party: signature})
+        agreement = verify_agreement(signed, self.identities, draft=True)
+        return self._keep_signature(agreement, party, signature)
+
+    def keep_revocation(self, revocation: Revocation, *, now: int) -> bool:
+        """Keep a revocation, also of a draft; returns whether it was not here before.
+
+        The agreement has ended when this returns.
 
         Raises:
             InvalidProofError: not signed by the party. NotPermittedError: no party of an
@@ -111,8 +107,10 @@ class AgreementStore:
         if revocation.at > now + MAX_CLOCK_SKEW_S:
             raise NotPermittedError("revocation: dated in the future; correct the clock")
         path = self._path(agreement.digest, revocation.party, "revocation")
-        if not path.exists():  # the first word of a party counts; a second adds nothing
-            self._write(path, revocation.encode())
+        if path.exists():  # the first word of a party counts; a second adds nothing
+            return False
+        self._write(path, revocation.encode())
+        return True
 
     def load(self, digest: bytes) -> SignedAgreement:
         """Return a version with its signatures.
@@ -132,9 +130,14 @@ class AgreementStore:
     def digests(self) -> tuple[bytes, ...]:
         """Return the hashes of all versions, the oldest version first."""
         found = sorted(
-            self._versions().items(), key=lambda item: (item[1].agreement.version, item[0])
+            self.versions().items(), key=lambda item: (item[1].agreement.version, item[0])
         )
         return tuple(digest for digest, _ in found)
+
+    def profile_bytes(self, agreement: Agreement) -> bytes | None:
+        """Return the file of the profile that an agreement names, or None; not verified."""
+        path = self._profile(agreement.profile.digest)
+        return path.read_bytes() if path.exists() else None
 
     def profile(self, agreement: Agreement) -> Profile:
         """Return the profile that an agreement names.
@@ -179,10 +182,10 @@ class AgreementStore:
         Raises:
             LogCorruptError: its files, or those of another version, are damaged.
         """
-        versions = self._versions()
+        versions = self.versions()
         if digest not in versions:
             raise NotPermittedError(f"agreement: {digest.hex()[:12]} is not here")
-        return _state(versions[digest], versions, now)
+        return versions[digest].state(versions.values(), now)
 
     def in_force(self, now: int) -> Agreement | None:
         """Return the version in force at `now`, or None.
@@ -191,11 +194,11 @@ class AgreementStore:
             NotPermittedError: two are, which the parties have to settle by revoking one.
             LogCorruptError: files are damaged.
         """
-        versions = self._versions()
+        versions = self.versions().values()
         found = [
             version.agreement
-            for version in versions.values()
-            if _state(version, versions, now) is State.IN_FORCE
+            for version in versions
+            if version.state(versions, now) is State.IN_FORCE
         ]
         if len(found) > 1:
             raise NotPermittedError(
@@ -204,32 +207,60 @@ class AgreementStore:
             )
         return found[0] if found else None
 
-    def _versions(self) -> dict[bytes, _Version]:
-        """Return all versions, read again if anything on disk or any pinned key is another."""
-        stamp = self._stamp()
+    def fingerprint(self) -> str:
+        """Name what is on disk and which keys are pinned, without reading any of it."""
+        return sha256(repr(self._stamp()).encode()).hexdigest()
+
+    def check_succession(self, agreement: Agreement, now: int) -> None:
+        """Return only if an agreement could be in force without another one beside it.
+
+        Raises:
+            NotPermittedError: names the one that would be in force at the same time.
+        """
+        check_succession(agreement, self.versions().values(), now)
+
+    def versions(self) -> Mapping[bytes, Version]:
+        """Return all versions by hash, read again where anything on disk or any key is another.
+
+        Raises:
+            LogCorruptError: files are damaged.
+        """
+        keys, files = self._stamp()
         seen, known = self._known
-        if stamp != seen:
-            names = [path.stem for path in self.directory.glob("*.json")]
-            digests = [bytes.fromhex(name) for name in sorted(names) if _DIGEST.fullmatch(name)]
-            known = {digest: self._version(digest) for digest in digests}
-            self._known = stamp, known
+        if (keys, files) == seen:
+            return known
+        by_version: dict[str, list[object]] = {}
+        for file in files:
+            by_version.setdefault(file[0][:_DIGITS], []).append(file)
+        former, known = self._read_at, {}
+        read: dict[bytes, tuple[object, Version]] = {}
+        for name, _, _, _ in files:
+            if _DOCUMENT.fullmatch(name):
+                digest, stamp = bytes.fromhex(name[:_DIGITS]), (keys, by_version[name[:_DIGITS]])
+                kept = former.get(digest)
+                found = kept if kept and kept[0] == stamp else (stamp, self._version(digest))
+                read[digest], known[digest] = found, found[1]
+        self._read_at, self._known = read, ((keys, files), known)
         return known
 
-    def _version(self, digest: bytes) -> _Version:
+    def _version(self, digest: bytes) -> Version:
         signed = self.load(digest)
-        if not signed.is_draft:
+        signers = verified_signers(signed, self.identities)
+        if not signed.is_draft and len(signers) < len(signed.agreement.parties):
             try:
                 verify_agreement(signed, self.identities)
             except ProtocolError as error:
                 raise LogCorruptError(f"{digest.hex()[:12]}: {error}") from error
-        return _Version(signed.agreement, not signed.is_draft, self.revocations(digest))
+        return Version(signed, signers, self.revocations(digest))
 
-    def _stamp(self) -> object:
+    def _stamp(self) -> tuple[object, list[tuple[str, int, int, int]]]:
         keys = tuple((name, key.public_bytes_raw()) for name, key in self.identities.items())
         if not self.directory.is_dir():
-            return keys
+            return keys, []
         with os.scandir(self.directory) as entries:
-            files = [(entry.name, entry.stat()) for entry in entries]
+            # What begins with a dot is being written, and may be gone at the next look.
+            names = [entry for entry in entries if entry.name[0] != "." and entry.is_file()]
+            files = [(entry.name, entry.stat()) for entry in names]
         return keys, sorted(
             (name, found.st_ino, found.st_size, found.st_mtime_ns) for name, found in files
         )
@@ -253,7 +284,22 @@ class AgreementStore:
     def _keep_profile(self, data: bytes, agreement: Agreement) -> None:
         if profile_digest(data) != agreement.profile.digest:
             raise NotPermittedError("profile: is another edition than the agreement names")
-        self._write(self._profile(agreement.profile.digest), data)
+        path = self._profile(agreement.profile.digest)
+        # The hash is over the content: another spelling of the same profile is no other one.
+        if path.exists():
+            self.profile(agreement)
+        else:
+            self._write(path, data)
+
+    def _keep_signature(self, agreement: Agreement, name: str, signature: bytes) -> bool:
+        """Write a verified signature, unless the party has signed already: one is enough."""
+        path = self._path(agreement.digest, name, "signature")
+        if path.exists() and name in verified_signers(
+            SignedAgreement(agreement, {name: _signature(path)}), self.identities
+        ):
+            return False
+        self._write(path, signature.hex().encode())
+        return True
 
     def _write(self, path: Path, data: bytes) -> None:
         if path.exists():
@@ -270,24 +316,6 @@ class AgreementStore:
 
     def _path(self, digest: bytes, name: str, kind: str) -> Path:
         return self.directory / f"{digest.hex()}.{name}.{kind}"
-
-
-def _state(version: _Version, versions: Mapping[bytes, _Version], now: int) -> State:
-    agreement = version.agreement
-    if not version.is_whole:
-        return State.DRAFT
-    if any(item.applies(now) for item in version.revocations):
-        return State.REVOKED
-    if any(
-        other.is_whole
-        and other.agreement.supersedes == agreement.digest
-        and other.agreement.not_before <= now
-        for other in versions.values()
-    ):
-        return State.SUPERSEDED
-    if now < agreement.not_before:
-        return State.AWAITED
-    return State.IN_FORCE if agreement.covers(now) else State.ENDED
 
 
 def _signature(path: Path) -> bytes:

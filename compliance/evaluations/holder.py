@@ -1,4 +1,4 @@
-"""A key holder's answer to one signed request: judge it, charge and log it, then evaluate.
+"""A key holder's answer to one signed request: judge it, charge it, log it, then evaluate.
 
 Every holder does all of this by itself, the hub included: no holder takes another's word
 for who asks, why, or how much. The order of the steps is the rule that keeps it right. All
@@ -30,6 +30,16 @@ from protocols.oprf.threshold import answer_request
 
 MAX_CLOCK_SKEW_S = 300
 
+Enter = Callable[[bool], object]
+"""Enters the answered request into the holder's log, durably; told whether it is new."""
+Permit = Callable[[SignedRequest, EpochManifest], Enter]
+"""Asks agreement and policies about a request; enters and raises a denial."""
+
+
+def permitted_elsewhere(_request: SignedRequest, _manifest: EpochManifest) -> Enter:
+    """Permit: for the hub, which decides and enters every request before it asks any holder."""
+    return lambda _is_new: None
+
 
 @dataclass(frozen=True, slots=True)
 class HolderAnswer:
@@ -52,6 +62,7 @@ class KeyHolder:
     Args:
         identities: the pinned identity key of a partner, or None for an unknown name.
         random: the operating system's randomness in production.
+        permit: asks the holder's own compliance office.
     """
 
     name: str
@@ -61,6 +72,7 @@ class KeyHolder:
     identities: Callable[[str], Ed25519PublicKey | None] = field(repr=False)
     clock: Clock = field(repr=False)
     random: Random = field(repr=False)
+    permit: Permit = field(default=permitted_elsewhere, repr=False)
 
     def answer(self, data: bytes) -> HolderAnswer:
         """Answer one request, or refuse it; it is charged and logged before it is answered.
@@ -70,7 +82,8 @@ class KeyHolder:
             UnknownPartnerError: nobody of the asker's name is pinned here.
             InvalidProofError: the asker did not sign it.
             WrongEpochError: of another key, or of an epoch that is not served.
-            NotPermittedError: the grant, the case or the time does not allow it.
+            NotPermittedError: the grant, the case, the time, the agreement or the policies do
+                not allow it.
             UnknownEpochError: we hold no share of the epoch.
             ReplayedMessageError: its request id was used for another request.
             QuotaExhaustedError: the quota does not cover it.
@@ -93,7 +106,9 @@ class KeyHolder:
                 f"request of {request.asker}: asked more than {MAX_CLOCK_SKEW_S} seconds from "
                 "our time; correct the clock, or sign it again"
             )
+        enter = self.permit(request, manifest)
         admission = self.book.admit(request, quota=grant.quota, now=now)
+        enter(not admission.repeated)
         answer = answer_request(self.suite, share, request.evaluation, self.random)
         return HolderAnswer(answer, admission, request, grant.quota)
 

@@ -5,10 +5,16 @@
     hours       an act outside of the hours from `from_hour` to `until_hour`, in local time
     backdated   an entry that says it is more than `most_s` older than one before it
 
-`among` narrows a rule to verbs, outcomes and policies that decided; what it leaves out, it
-does not narrow. The file that comes with the program is `rules.json`; an officer can give
-another one. A rule sees what an entry says, and an entry names no subject and no case: that
-many analysts look at one person is seen by the owner alone, over its private parts.
+    spread      more than `most` actors at one subject within a window
+    reach       more than `most` subjects of one actor or organisation within a window
+    caseless    an act behind which no case stands
+    unfollowed  an act after which nothing of `then` comes within `within_s`, about the same
+                case or subject
+
+`among` narrows a rule to verbs, acts, outcomes and policies that decided; what it leaves out,
+it does not narrow. The file that comes with the program is `rules.json`; an officer can give
+another one. An entry names no subject and no case: the last four look into private parts,
+which only the owner of the log can, and find nothing where there are none.
 """
 
 from __future__ import annotations
@@ -46,11 +52,19 @@ class Measure(StrEnum):
     ITEMS = "items"
 
 
+class Link(StrEnum):
+    """What two entries must share to be about the same."""
+
+    CASE = "case"
+    SUBJECT = "subject"
+
+
 @dataclass(frozen=True, slots=True)
 class Among:
     """Which entries a rule looks at; what is empty does not narrow."""
 
     verbs: frozenset[Verb] = frozenset()
+    acts: frozenset[str] = frozenset()
     outcomes: frozenset[Outcome] = frozenset()
     policies: frozenset[str] = frozenset()
 
@@ -58,6 +72,7 @@ class Among:
         """Whether the rule looks at an entry."""
         return (
             (not self.verbs or entry.verb in self.verbs)
+            and (not self.acts or entry.act in self.acts)
             and (not self.outcomes or entry.outcome in self.outcomes)
             and (not self.policies or not self.policies.isdisjoint(entry.policies))
         )
@@ -68,11 +83,16 @@ class Rule:
     """What all rules have in common."""
 
     kind: ClassVar[str]
+    needs_parts: ClassVar[bool] = False
 
     id: str
     title: Title
     among: Among
     by: By
+
+    def covers(self, entry: Entry) -> bool:
+        """Whether the rule has to see an entry."""
+        return self.among.covers(entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +137,56 @@ class Backdated(Rule):
     most_s: int
 
 
-AnyRule: TypeAlias = Rate | Refused | Hours | Backdated
+@dataclass(frozen=True, slots=True)
+class Spread(Rule):
+    """More than `most` actors at one subject within a sliding window."""
+
+    kind: ClassVar[str] = "spread"
+    needs_parts: ClassVar[bool] = True
+
+    window_s: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reach(Rule):
+    """More than `most` subjects of one actor, or organisation, within a sliding window."""
+
+    kind: ClassVar[str] = "reach"
+    needs_parts: ClassVar[bool] = True
+
+    window_s: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Caseless(Rule):
+    """An act whose private part names no case."""
+
+    kind: ClassVar[str] = "caseless"
+    needs_parts: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Unfollowed(Rule):
+    """An act after which nothing of `then` comes within `within_s`, about the same."""
+
+    kind: ClassVar[str] = "unfollowed"
+    needs_parts: ClassVar[bool] = True
+
+    then: Among
+    link: Link
+    within_s: int
+
+    def covers(self, entry: Entry) -> bool:
+        """Whether the rule has to see an entry: what it is about, and what may follow it."""
+        return self.among.covers(entry) or self.then.covers(entry)
+
+
+AnyRule: TypeAlias = Rate | Refused | Hours | Backdated | Spread | Reach | Caseless | Unfollowed
+KINDS = (
+    "rate", "refused", "hours", "backdated", "spread", "reach", "caseless", "unfollowed",
+)  # fmt: skip
 _COMMON = {"id", "kind", "en", "zh", "among", "by"}
 
 
@@ -167,23 +236,47 @@ def _rule(value: Any, path: str) -> AnyRule:
             fields = Fields.of(value, _COMMON | {"most_s"}, path)
             return Backdated(*_common(fields), fields.whole("most_s", most=_MAX_SPAN_S))
         case _:
-            raise defect(path, "kind must be rate, refused, hours or backdated")
+            return _owner_rule(value, kind, path)
+
+
+def _owner_rule(value: Any, kind: object, path: str) -> AnyRule:
+    """Read a rule that looks into private parts."""
+    match kind:
+        case "spread" | "reach":
+            fields = Fields.of(value, _COMMON | {"window_s", "most"}, path)
+            if kind == "reach":
+                return Reach(*_common(fields), _span(fields, "window_s"), fields.whole("most"))
+            if fields.choice("by", By) is not By.ORGANISATION:
+                raise defect(fields.at("by"), "must be organisation: it is about many actors")
+            return Spread(*_common(fields), _span(fields, "window_s"), fields.whole("most"))
+        case "caseless":
+            return Caseless(*_common(Fields.of(value, _COMMON, path)))
+        case "unfollowed":
+            fields = Fields.of(value, _COMMON | {"then", "link", "within_s"}, path)
+            then, link = _among(fields, "then"), fields.choice("link", Link)
+            return Unfollowed(*_common(fields), then, link, _span(fields, "within_s"))
+        case _:
+            raise defect(path, f"kind must be one of {', '.join(KINDS)}")
 
 
 def _common(fields: Fields) -> tuple[str, Title, Among, By]:
-    among = fields.values["among"]
+    name = fields.matched("id", _ID, "words of a-z and 0-9 with single '-' between them")
+    title = Title(fields.text("en"), fields.text("zh"))
+    return name, title, _among(fields, "among"), fields.choice("by", By)
+
+
+def _among(fields: Fields, name: str) -> Among:
+    among = fields.values[name]
     parts = Among.__dataclass_fields__.keys()
     if not isinstance(among, dict) or not parts >= among.keys():
-        raise defect(fields.at("among"), "may have verbs, outcomes and policies only")
-    given = Fields({name: among.get(name, []) for name in parts}, fields.at("among"))
-    found = Among(
+        raise defect(fields.at(name), "may have verbs, acts, outcomes and policies only")
+    given = Fields({part: among.get(part, []) for part in parts}, fields.at(name))
+    return Among(
         frozenset(given.choices("verbs", Verb)),
+        frozenset(given.texts("acts")),
         frozenset(given.choices("outcomes", Outcome)),
         frozenset(given.texts("policies")),
     )
-    name = fields.matched("id", _ID, "words of a-z and 0-9 with single '-' between them")
-    title = Title(fields.text("en"), fields.text("zh"))
-    return name, title, found, fields.choice("by", By)
 
 
 def _span(fields: Fields, name: str) -> int:

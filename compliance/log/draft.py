@@ -20,11 +20,12 @@ _LONGEST_INDEX = 16  # digits of 2^53 - 1
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The two halves of an entry's encoding, and its private part."""
+    """The two halves of an entry's encoding, its private part, and the document it names."""
 
     head: bytes = field(repr=False)
     rest: bytes = field(repr=False)
     part: SealedPart | None = None
+    document: bytes | None = None
 
     def place(self, index: int) -> bytes:
         """Return the encoded entry with this index as its sequence."""
@@ -42,4 +43,4 @@ def draft_entry(entry: Entry, part: SealedPart | None) -> Draft:
     head, found, rest = entry.encode().partition(b"%b%d%b" % (_BEFORE, entry.sequence, _AFTER))
     if not found or len(head) + len(found) + len(rest) + _LONGEST_INDEX > MAX_ENTRY_SIZE:
         raise ValueError(f"entry: leaves no room for an index within {MAX_ENTRY_SIZE} bytes")
-    return Draft(head + _BEFORE, _AFTER + rest, part)
+    return Draft(head + _BEFORE, _AFTER + rest, part, entry.document)

@@ -2,7 +2,7 @@
 
     append       1 encode in the caller's thread
                  2 take the turn; read what other processes appended, and check it
-                 3 entries, tiles, edge and private parts in one transaction
+                 3 entries, tiles, edge, documents and private parts in one transaction
                  4 return the index: only from here on may the answer leave
     checkpoint   1 read the last signed checkpoint in the second place, and check the tree
                  2 sign the present tree; swap it into the second place
@@ -201,7 +201,12 @@ class Log:
             after, tiles = grow(tip, entries, self._storage, self.origin)
             placed = enumerate(drafts, start=first)
             parts = tuple((index, draft.part) for index, draft in placed if draft.part is not None)
-            turn.append(Batch(tip.edge, after.edge, entries, tuple(tiles), parts))
+            documents = tuple(
+                (index, draft.document)
+                for index, draft in enumerate(drafts, start=first)
+                if draft.document is not None
+            )
+            turn.append(Batch(tip.edge, after.edge, entries, tuple(tiles), parts, documents))
         self._tip = after
         return list(range(first, first + len(drafts)))
 

@@ -30,6 +30,7 @@ class _Shelf:
     entries: list[bytes] = field(default_factory=list)
     tiles: dict[tuple[int, int], tuple[bytes, bytes]] = field(default_factory=dict)
     parts: dict[int, SealedPart | Erasure] = field(default_factory=dict)
+    documents: dict[bytes, list[int]] = field(default_factory=dict)
     checkpoint: bytes | None = None
     minimum: int = 0
 
@@ -132,6 +133,15 @@ class MemoryStorage:
             check_minimum(index, log.minimum, log.edge.size)
             log.minimum = index
 
+    def find_documents(self, digest: bytes) -> list[Place]:
+        """Return where the document of this SHA-256 is put on record, sorted."""
+        with self._lock:
+            return sorted(
+                Place(origin, index)
+                for origin, log in self._logs.items()
+                for index in log.documents.get(digest, ())
+            )
+
     def part(self, place: Place) -> SealedPart | Erasure | None:
         """Return the private part of an entry, what is left of it, or None."""
         with self._lock:
@@ -162,6 +172,8 @@ class MemoryStorage:
             for item in batch.tiles:
                 log.tiles[item.tile.level, item.tile.index] = (item.data, item.root)
             log.parts.update(batch.parts)
+            for index, digest in batch.documents:
+                log.documents.setdefault(digest, []).append(index)
             log.edge = batch.after
 
     def _tile(self, origin: str, level: int, index: int) -> tuple[bytes, bytes]:

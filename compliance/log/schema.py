@@ -5,6 +5,7 @@
     tlog_tile       full tiles; never changed
     tlog_part       sealed private parts with their tags; emptied when erased
     tlog_part_key   the key of each sealed part, wrapped; deleted when erased
+    tlog_document   which entry names which public document; never changed
     tlog_schema     how many of the functions ran
 
 A function that was released is never changed; a new shape is a further function. The tables
@@ -13,6 +14,7 @@ as declared here are what all of them together make.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from sqlalchemy import (
@@ -83,15 +85,47 @@ PART_KEYS = Table(
     Column("place", BigInteger, primary_key=True, autoincrement=False),
     Column("key", LargeBinary, nullable=False),
 )
+DOCUMENTS = Table(
+    "tlog_document",
+    _METADATA,
+    Column("log", Integer, primary_key=True, autoincrement=False),
+    Column("place", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary, nullable=False),
+)
 Index("tlog_part_case", PARTS.c.case_tag)
 Index("tlog_part_subject", PARTS.c.subject_tag)
+Index("tlog_document_digest", DOCUMENTS.c.digest)
+
+# In canonical JSON no text holds an unescaped quotation mark: there is one such place at most.
+_DOCUMENT = re.compile(rb'"document":"([0-9a-f]{64})"')
+_AT_ONCE = 4_096
 
 
 def _first(connection: Connection) -> None:
-    _METADATA.create_all(connection)
+    _METADATA.create_all(connection, tables=[LOGS, ENTRIES, TILES, PARTS, PART_KEYS])
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first,)
+def _second(connection: Connection) -> None:
+    """Add the documents, and those of the entries that are there."""
+    DOCUMENTS.create(connection)
+    for log, size in connection.execute(select(LOGS.c.id, LOGS.c.size)).all():
+        for start in range(0, size, _AT_ONCE):
+            _add_documents(connection, log, start)
+
+
+def _add_documents(connection: Connection, log: int, start: int) -> None:
+    place = ENTRIES.c.place
+    here = (ENTRIES.c.log == log) & (place >= start) & (place < start + _AT_ONCE)
+    named = [
+        {"log": log, "place": row.place, "digest": bytes.fromhex(found[1].decode())}
+        for row in connection.execute(select(place, ENTRIES.c.data).where(here)).all()
+        if (found := _DOCUMENT.search(bytes(row.data))) is not None
+    ]
+    if named:
+        connection.execute(DOCUMENTS.insert(), named)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first, _second)
 
 
 def migrate(engine: Engine) -> None:

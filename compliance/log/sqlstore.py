@@ -18,11 +18,12 @@ from sqlalchemy.exc import IntegrityError
 from compliance.errors import LogCorruptError
 from compliance.log.engine import disposed_on_error, open_engine, translated, writing
 from compliance.log.errors import EntryPrunedError
-from compliance.log.schema import ENTRIES, LOGS, PART_KEYS, PARTS, TILES, prepare
+from compliance.log.schema import DOCUMENTS, ENTRIES, LOGS, PART_KEYS, PARTS, TILES, prepare
 from compliance.log.sqlparts import SqlParts
 from compliance.log.storage import (
     Batch,
     Edge,
+    Place,
     check_continues,
     check_minimum,
     check_readable,
@@ -71,6 +72,9 @@ class _SqlTurn:
             run(PARTS.insert(), [_part_row(log, place, part) for place, part in batch.parts])
             keys = [{"log": log, "place": place, "key": part.key} for place, part in batch.parts]
             run(PART_KEYS.insert(), keys)
+        if batch.documents:
+            named = [{"log": log, "place": at, "digest": data} for at, data in batch.documents]
+            run(DOCUMENTS.insert(), named)
         after = {"size": batch.after.size, "hashes": b"".join(batch.after.hashes)}
         run(LOGS.update().where(LOGS.c.id == log).values(after))
 
@@ -163,6 +167,14 @@ class SqlStorage(SqlParts):
             row = _log(connection, origin, held=True)
             check_minimum(index, row.minimum, row.size)
             connection.execute(LOGS.update().where(LOGS.c.id == row.id).values(minimum=index))
+
+    def find_documents(self, digest: bytes) -> list[Place]:
+        """Return where the document of this SHA-256 is put on record, sorted."""
+        joined = DOCUMENTS.join(LOGS, LOGS.c.id == DOCUMENTS.c.log)
+        query = select(LOGS.c.origin, DOCUMENTS.c.place).select_from(joined)
+        with self._reading() as connection:
+            rows = connection.execute(query.where(DOCUMENTS.c.digest == digest))
+            return sorted(Place(row.origin, row.place) for row in rows)
 
     def _tiles(self, origin: str, column: str, level: int, start: int, end: int) -> list[bytes]:
         here = (TILES.c.level == level) & (TILES.c.number >= start) & (TILES.c.number < end)

@@ -4,7 +4,7 @@ One storage holds several logs, each under its origin, and the private parts of 
 
 Durability: what a method wrote is on disk when it returns, or when the `with` block of
 `exclusive` ends; a power cut thereafter loses nothing of it. A crash before leaves all of a
-batch or none of it: entries, tiles, edge and private parts are one transaction.
+batch or none of it: entries, tiles, edge, documents and private parts are one transaction.
 
 Order: the entries of a log have the indices 0, 1, 2, ... without a gap, in the order in which
 their batches were appended; what was appended is never changed. A reader sees whole batches.
@@ -95,6 +95,7 @@ class Batch:
         before: the edge that the batch continues; `after`, the edge with it.
         tiles: the tiles that it fills.
         parts: private parts with the index of their entry, which is one of the batch.
+        documents: SHA-256 of public documents with the index of the entry that names each.
     """
 
     before: Edge
@@ -102,6 +103,7 @@ class Batch:
     entries: tuple[bytes, ...]
     tiles: tuple[FullTile, ...] = ()
     parts: tuple[tuple[int, SealedPart], ...] = ()
+    documents: tuple[tuple[int, bytes], ...] = ()
 
     def __post_init__(self) -> None:
         if self.before.size + len(self.entries) != self.after.size:
@@ -192,6 +194,10 @@ class Storage(Protocol):
         Raises:
             ValueError: below the minimum that is there, or past the end of the log.
         """
+        ...
+
+    def find_documents(self, digest: bytes) -> list[Place]:
+        """Return where the document of this SHA-256 is put on record, sorted."""
         ...
 
     def part(self, place: Place) -> SealedPart | Erasure | None:

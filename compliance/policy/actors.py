@@ -36,23 +36,32 @@ class StaffRole(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """A party, or one that would like to be: known by its certificate."""
+    """A party, or one that would like to be: known by its certificate.
+
+    Args:
+        kind: its role in the agreement; None if it is a party of none.
+    """
 
     name: str
-    kind: Role
+    kind: Role | None
 
     def __post_init__(self) -> None:
         read_matched(self.name, NAME, NAME_RULE, "organisation")
 
     def fields(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {"organisation": self.name, "kind": self.kind.value}
+        return {"organisation": self.name, "kind": self.word}
+
+    @property
+    def word(self) -> str:
+        """Return its kind as policies read it; empty for a stranger."""
+        return "" if self.kind is None else self.kind.value
 
     @classmethod
     def parse(cls, value: object, path: str) -> Organisation:
         """Read the JSON form."""
         fields = Fields.of(value, {"organisation", "kind"}, path)
-        return cls(fields.matched("organisation", NAME, NAME_RULE), fields.choice("kind", Role))
+        return _organisation(fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +88,7 @@ class Person:
     def parse(cls, value: object, path: str) -> Person:
         """Read the JSON form."""
         fields = Fields.of(value, {"person", "roles", "organisation", "kind"}, path)
-        home = Organisation(
-            fields.matched("organisation", NAME, NAME_RULE), fields.choice("kind", Role)
-        )
+        home = _organisation(fields)
         roles = frozenset(fields.choices("roles", StaffRole))
         return cls(fields.digest("person", PSEUDONYM_SIZE), home, roles)
 
@@ -165,6 +172,11 @@ class Situation:
         purpose = fields.matched("purpose", _IRI, "an IRI, or empty")
         coverage = Coverage(rule=rule, purpose=purpose, bases=bases)
         return cls(facts, fields.flag("agreement_in_force"), coverage)
+
+
+def _organisation(fields: Fields) -> Organisation:
+    kind = None if fields.values["kind"] == "" else fields.choice("kind", Role)
+    return Organisation(fields.matched("organisation", NAME, NAME_RULE), kind)
 
 
 def hour_at(now: int, offset_s: int = TAIPEI_OFFSET_S) -> int:

@@ -26,6 +26,8 @@ _DIGITS = 64
 REQUEST = "request"  # the request does not fit the schema: an unknown act, a missing field
 EVALUATION = "evaluation"  # a policy failed, and may have been passed over
 AGREEMENT = "agreement"  # the agreement in force could not be read
+# The policy that comes with the program and refuses what the agreement does not cover.
+NEEDS_AGREEMENT = "no-agreement-no-act"
 ERRORS = (REQUEST, EVALUATION, AGREEMENT)
 
 
@@ -62,7 +64,9 @@ class Decision:
         if not self.policies:
             return f"denied: no policy permits {self.act}"
         coverage = self.situation.coverage
-        against = f" ({coverage.rule}: {coverage.reason})" if coverage.rule else ""
+        # An act that needs no agreement is not refused for want of one.
+        asked = coverage.rule and (self.question is not None or NEEDS_AGREEMENT in self.policies)
+        against = f" ({coverage.rule}: {coverage.reason})" if asked else ""
         return f"denied by {', '.join(self.policies)}{against}"
 
     def encode(self) -> bytes:

@@ -35,6 +35,7 @@ _DOMAIN = b"lianfang/policy/set-digest/v1"
 _SPACE = "Lianfang"
 _WHERE = "policies"
 _UNKNOWN = "unknown"
+_REMEMBERED = 10_000  # answers
 _COMMENT = re.compile(r"//[^\n]*")
 _ACTION = re.compile(r"\baction\s+(?:\"([^\"]+)\"|(\w+))")
 _ACT = re.compile(r"[a-z_]{1,64}", re.ASCII)
@@ -69,6 +70,7 @@ class PolicySet:
         if not result.validation_passed:
             first = result.errors[0] if result.errors else "refused without a reason"
             raise PolicyError(f"{_WHERE}: do not fit the schema: {_first_line(first)}")
+        self._answers: dict[object, tuple[bool, tuple[str, ...], str]] = {}
         self._names = check_house_rules(text)
         self._text = text
 
@@ -110,7 +112,7 @@ class PolicySet:
             at: Unix seconds; agreement: hash of the one in force; question: what it was
                 asked. The three are for the record and change nothing in the answer.
         """
-        allowed, policies, error = self._ask_cedar(principal, act, resource, situation)
+        allowed, policies, error = self._answer(principal, act, resource, situation)
         return Decision(
             allowed=allowed and not error,
             policies=policies,
@@ -125,6 +127,20 @@ class PolicySet:
             situation=situation,
             question=question,
         )
+
+    def _answer(
+        self, principal: Principal, act: str, resource: Organisation, situation: Situation
+    ) -> tuple[bool, tuple[str, ...], str]:
+        """Return what Cedar says, which for the same question is always the same."""
+        key = (principal, act, resource, situation)
+        found = self._answers.get(key)
+        if found is None:
+            found = self._ask_cedar(principal, act, resource, situation)
+            if len(self._answers) >= _REMEMBERED:
+                self._answers.clear()
+            if not found[2]:
+                self._answers[key] = found
+        return found
 
     def _ask_cedar(
         self, principal: Principal, act: str, resource: Organisation, situation: Situation
@@ -207,7 +223,7 @@ def _entities(principal: Principal, resource: Organisation, situation: Situation
 
 def _entity(item: Principal) -> dict[str, Any]:
     if isinstance(item, Organisation):
-        return {"uid": _uid(item), "attrs": {"kind": item.kind.value}, "parents": []}
+        return {"uid": _uid(item), "attrs": {"kind": item.word}, "parents": []}
     home = _uid(item.organisation)
     attributes = {
         "organisation": {"__entity": home},

@@ -36,6 +36,7 @@ MAX_SCOPES = 1_024
 # National, telephone and account numbers have nine digits in a row and more; dates have not.
 _NO_NUMBER = r"(?!.*[0-9]{9})"
 _NAME = re.compile(_NO_NUMBER + r"(?=.{1,64}\Z)[a-z][a-z0-9]*(?:[./-][a-z0-9]+)*", re.ASCII)
+_ACT = re.compile(r"[a-z][a-z_]{0,63}", re.ASCII)
 _RUN = re.compile(_NO_NUMBER + r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
 _POLICY = re.compile(_NO_NUMBER + r"[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _PURPOSE = re.compile(
@@ -127,9 +128,12 @@ class Entry:
         sequence: the index of the entry in its log.
         time: Unix seconds.
         organisation: who acts; `actor` is its own pseudonym for the person or program.
-        purpose: a DPV IRI; `basis` names a legal basis of the agreement's profile.
-        agreement: None only if nothing was permitted.
-        policy_set: hash of the policies in force; `policies` are those that decided.
+        verb: what it means for data of persons; `act` is its name among the policies.
+        purpose: a DPV IRI; `basis` names a legal basis of the agreement's profile, the giving
+            side's first one, or "none" where the act needs none.
+        agreement: None if none was in force.
+        policy_set: hash of the policies in force; `policies` are those that decided, or the
+            code of what else stood against the act.
         subject_matter: the data set, model or key acted upon, never a person.
         recipients: the organisations that received something.
         count: how many items, if that is not itself a secret; 0 if nothing was touched.
@@ -144,6 +148,7 @@ class Entry:
     organisation: str
     actor: bytes
     verb: Verb
+    act: str
     purpose: str
     basis: str
     agreement: Agreement | None
@@ -171,6 +176,7 @@ class Entry:
             ("subject_matter", self.subject_matter),
         ):
             _check_text(name, value, _NAME)
+        _check_text("act", self.act, _ACT)
         _check_text("purpose", self.purpose, _PURPOSE)
         _check_list("policies", self.policies, 0, MAX_NAMES)
         _check_list("recipients", self.recipients, 0, MAX_NAMES)
@@ -191,8 +197,6 @@ class Entry:
             raise ValueError("outcome: refused if, and only if, the decision is deny")
         if refused and (self.recipients or self.charge):
             raise ValueError("recipients, charge: nothing is given or paid where it was refused")
-        if not refused and self.agreement is None:
-            raise ValueError("agreement: nothing is permitted without one")
 
     def encode(self) -> bytes:
         """Write the entry as the bytes that the log hashes."""
@@ -204,6 +208,7 @@ class Entry:
                 "organisation": self.organisation,
                 "actor": self.actor.hex(),
                 "verb": self.verb.value,
+                "act": self.act,
                 "purpose": self.purpose,
                 "basis": self.basis,
                 "agreement": None if self.agreement is None else self.agreement.fields(),
@@ -255,6 +260,7 @@ def _entry(value: Any) -> Entry:
         organisation=value["organisation"],
         actor=_unhex("actor", value["actor"]),
         verb=_member(Verb, value["verb"]),
+        act=value["act"],
         purpose=value["purpose"],
         basis=value["basis"],
         agreement=None if agreement is None else _agreement(agreement),

@@ -18,6 +18,7 @@ SALT_SIZE = 32
 KEY_SIZE = 32
 PSEUDONYM_SIZE = 16
 MAX_PRIVATE_TEXT = 2_000  # characters
+MAX_DECISION = 8_000  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +28,31 @@ class PrivatePart:
     Args:
         subject: how the owner finds the person again, such as its own token.
         case: the file that justifies the act.
+        decision: the record of how the act was decided, to be decided again; empty if it
+            was not decided by policies.
     """
 
     subject: str = field(repr=False)
     case: str = field(repr=False)
     reason: str = field(repr=False)
+    decision: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if any(len(text) > MAX_PRIVATE_TEXT for text in (self.subject, self.case, self.reason)):
             raise ValueError(f"private part: a text of more than {MAX_PRIVATE_TEXT} characters")
+        if len(self.decision) > MAX_DECISION:
+            raise ValueError(f"private part: a decision of more than {MAX_DECISION} characters")
 
     def encode(self) -> bytes:
         """Write the private part; these bytes are committed to."""
-        return encode_jcs({"case": self.case, "reason": self.reason, "subject": self.subject})
+        return encode_jcs(
+            {
+                "case": self.case,
+                "decision": self.decision,
+                "reason": self.reason,
+                "subject": self.subject,
+            }
+        )
 
     @classmethod
     def decode(cls, data: bytes) -> PrivatePart:
@@ -48,17 +61,17 @@ class PrivatePart:
         Raises:
             MalformedMessageError: on any other byte string.
         """
-        match decode_jcs(data, "private part"):
-            case {"case": str(case), "reason": str(reason), "subject": str(subject), **rest} if (
-                not rest
-            ):
-                pass
-            case _:
-                raise MalformedMessageError("private part: not case, reason and subject as text")
+        value = decode_jcs(data, "private part")
+        texts = value if isinstance(value, dict) else {}
+        if texts.keys() != _TEXTS or not all(isinstance(text, str) for text in texts.values()):
+            raise MalformedMessageError(f"private part: not {', '.join(sorted(_TEXTS))} as text")
         try:
-            return cls(subject, case, reason)
+            return cls(**texts)
         except ValueError as error:
             raise MalformedMessageError(f"{error}") from error
+
+
+_TEXTS = frozenset(PrivatePart.__dataclass_fields__)
 
 
 def draw_salt(random: Callable[[int], bytes]) -> bytes:

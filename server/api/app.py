@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from server.agreements.routes import router as agreements
 from server.api.documents import PROBLEM_SCHEMA
 from server.api.guard import MAX_REQUESTS, MAX_REQUESTS_EACH, Guard
 from server.api.operations import router as operations
@@ -14,6 +15,7 @@ from server.api.parts import Parts
 from server.api.problems import ProblemDocument, install_problems
 from server.log.routes import router as log
 from server.lookup.routes import router as lookup
+from server.tables.acknowledging import router as acknowledging
 from server.tables.routes import router as tables
 
 TITLE = "Lianfang hub"
@@ -49,7 +51,8 @@ def describe_app() -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    for router in (lookup, tables, log, operations):
+    # Acknowledgements before tables: the last part of their path is no version.
+    for router in (lookup, acknowledging, tables, agreements, log, operations):
         app.include_router(router)
     install_problems(app)
     return app

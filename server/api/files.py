@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -49,17 +49,38 @@ def is_unchanged(request: Request, etag: str) -> bool:
 
 
 def bytes_response(
-    request: Request, content: bytes, *, etag: str, media_type: str, cache: str = IMMUTABLE
+    request: Request,
+    content: bytes,
+    *,
+    etag: str,
+    media_type: str,
+    cache: str = IMMUTABLE,
+    enter: Callable[[], object] = lambda: None,
 ) -> Response:
-    """Answer with small content, or with 304."""
+    """Answer with small content, or with 304.
+
+    Args:
+        enter: makes a durable note that the content is given; not called for 304.
+    """
     headers = {"ETag": etag, "Cache-Control": cache}
     if is_unchanged(request, etag):
         return Response(status_code=304, headers=headers)
+    enter()
     return Response(content, headers=headers, media_type=media_type)
 
 
-def file_response(request: Request, path: Path, *, etag: str, media_type: str) -> Response:
+def file_response(
+    request: Request,
+    path: Path,
+    *,
+    etag: str,
+    media_type: str,
+    enter: Callable[[], object] = lambda: None,
+) -> Response:
     """Answer with an immutable file or a range of it, or with 304.
+
+    Args:
+        enter: as `bytes_response`; not called either where nothing can be given.
 
     Raises:
         NotFoundError: the file is not there any more.
@@ -74,6 +95,7 @@ def file_response(request: Request, path: Path, *, etag: str, media_type: str) -
         raise NotFoundError("file: not kept") from error
     try:
         span = _wanted(request, os.fstat(file.fileno()).st_size, etag)
+        enter()
     except BaseException:
         file.close()
         raise

@@ -12,6 +12,7 @@ from fastapi import Depends, Path, Request
 from compliance.clock import Clock
 from compliance.errors import NotPermittedError, UnknownPartnerError
 from compliance.evaluations.store import EpochStore
+from server.agreements.service import Agreements
 from server.api.errors import CertificateRequiredError
 from server.api.tls import EXTENSION
 from server.api.workers import Workers
@@ -31,7 +32,8 @@ class Parts:
         identities: the identity key of a partner, or None for whoever is no partner (any
             more); asked for every request.
         identity: the hub's key, under which the list of tables is signed.
-        log: the hub's audit log, to which publications are entered, and which partners read.
+        agreements: by which everything here is decided, and which partners sign here.
+        log: the hub's audit log, to which everything is entered, and which partners read.
         holders: the key holders elsewhere; here only to tell whether enough are connected.
     """
 
@@ -39,6 +41,7 @@ class Parts:
     evaluations: Evaluations
     epochs: EpochStore
     tables: Tables
+    agreements: Agreements
     log: HubLog
     holders: Holders
     identities: Callable[[str], Ed25519PublicKey | None]

@@ -1,12 +1,18 @@
-"""What an operator wishes for an epoch, and the terms that holders are asked to agree to."""
+"""What an operator wishes for an epoch, and the terms that holders are asked to agree to.
+
+What is not wished for is as the agreement has it. Whether a wish stays within the agreement
+is not asked here but when the terms are decided on, so that a refusal is on record.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from protocols.epoch.grants import Grant
+from compliance.agreement.coverage import grants as agreed_grants
+from compliance.agreement.document import Agreement
+from protocols.epoch.grants import MAX_WHOLE, Grant
 from protocols.epoch.manifest import NO_PREVIOUS, EpochManifest
 from protocols.epoch.setup import KeygenTerms
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
@@ -14,10 +20,8 @@ from protocols.lookup.request import Purpose
 from server.epochs.holding import HUB
 
 DAY_S = 24 * 3600
-DEFAULT_QUOTA = 100_000
 # A fifth more than there are people, for those who join and for what is asked twice.
 RESERVE_PERCENT = 120
-DEFAULT_PURPOSES = ("publish", "alignment")
 _KINDS: dict[str, type] = {
     "threshold": int, "holders": list, "days": int, "grace_days": int,
     "starts_in_hours": int, "population": int, "quotas": dict, "purposes": dict,
@@ -29,13 +33,15 @@ class Wish:
     """An operator's choices for a new epoch.
 
     Args:
+        threshold, holders: 0 and none stand for those of the agreement.
         days: how long the epoch is in force; grace_days: how much longer it is answered.
-        population: people of the largest asker; its quota is a fifth more. 0: not known.
-        quotas, purposes: by asker, in place of the defaults.
+        population: people of the largest asker; no quota is more than a fifth above. 0: not
+            known.
+        quotas, purposes: by asker, in place of what the agreement grants.
     """
 
-    threshold: int = 2
-    holders: tuple[str, ...] = (HUB, "police", "telecom")
+    threshold: int = 0
+    holders: tuple[str, ...] = ()
     days: int = 31
     grace_days: int = 3
     starts_in_hours: int = 0
@@ -63,21 +69,33 @@ class Wish:
             }
         return cls(**fields)
 
-    def grants(self, partners: Iterable[str]) -> dict[str, Grant]:
-        """Return what every partner may ask.
+    def under(self, agreed: Agreement) -> Wish:
+        """Return the wish with the agreement's holders and threshold where it has none."""
+        return replace(
+            self,
+            threshold=self.threshold or agreed.keys.threshold,
+            holders=self.holders or agreed.keys.holders,
+        )
+
+    def grants(self, partners: Iterable[str], agreed: Agreement) -> dict[str, Grant]:
+        """Return what every asker of the agreement may ask that has joined.
 
         Raises:
             UnsupportedParameterError: a partner or a purpose is unknown, or a quota is none.
         """
-        names = sorted(partners)
+        granted = agreed_grants(agreed)
+        names = sorted(set(partners) & set(granted))
         for name in sorted({*self.quotas, *self.purposes} - set(names)):
             raise UnsupportedParameterError(
-                f"{name[:32]}: no such partner; approve its join request first"
+                f"{name[:32]}: no such partner that may ask; approve its join request, or let "
+                "the agreement name it an asker"
             )
-        usual = self.population * RESERVE_PERCENT // 100 or DEFAULT_QUOTA
+        most = self.population * RESERVE_PERCENT // 100 or MAX_WHOLE
         return {
             name: _grant(
-                name, self.quotas.get(name, usual), self.purposes.get(name, DEFAULT_PURPOSES)
+                name,
+                self.quotas.get(name, min(granted[name].quota, most)),
+                self.purposes.get(name, granted[name].purposes),
             )
             for name in names
         }

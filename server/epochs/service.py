@@ -5,8 +5,10 @@ them over the control call. A manifest that all have signed is in use at the hub
 is delivered to every holder until it has confirmed, however often it is away: its share
 waits in its draft meanwhile. An end is delivered in the same way.
 
-Beginning, refresh and end are entered in the hub's audit log before they take effect: where
-the log cannot be written, nothing changes.
+Beginning, refresh and end are decided before anything is done, by the agreement and by the
+policies, which want a person for each. They are entered in the hub's audit log before they
+take effect: where the log cannot be written, nothing changes. What only the clock does, an
+epoch whose time is over, needs nobody.
 """
 
 from __future__ import annotations
@@ -14,11 +16,14 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from compliance.agreement.document import Agreement
 from compliance.configuration import ConfigError
-from compliance.errors import ComplianceError, UnknownEpochError
-from protocols.epoch.manifest import EpochManifest, SignedManifest
+from compliance.errors import ComplianceError, NotPermittedError, UnknownEpochError
+from compliance.policy.decision import Decision
+from protocols.epoch.manifest import EpochManifest
 from protocols.epoch.setup import KeygenTerms
 from protocols.errors import MalformedMessageError, OutOfTurnError, ProtocolError
 from protocols.link import TransportError
@@ -28,6 +33,7 @@ from server.epochs.begin import DEADLINE_S, VERDICT_S, KeySetup, SetupFailedErro
 from server.epochs.choices import Wish, new_terms, refresh_terms
 from server.epochs.delivery import Deliveries
 from server.epochs.holding import HUB, Holding
+from server.epochs.orders import Order
 from server.link.relay import Relay
 from server.log.journal import HubJournal
 from server.standing.registry import Standing
@@ -116,11 +122,12 @@ class Epochs:
     def _control(self, request: dict[str, Any]) -> dict[str, Any]:
         match request:
             case {"action": "begin_epoch", **fields}:
-                return self._begin(self._new_terms(Wish.parse(fields)))
-            case {"action": "refresh_epoch", "epoch": int(epoch)}:
-                return self._begin(self._refresh_terms(epoch))
-            case {"action": "end_epoch", "epoch": int(epoch)}:
-                return self._end(epoch)
+                order, wish = Order.take(fields)
+                return self._begin("begin_epoch", self._new_terms(order, Wish.parse(wish)), order)
+            case {"action": "refresh_epoch", "epoch": int(epoch), **fields}:
+                return self._begin("refresh_epoch", self._refresh_terms(epoch), _order(fields))
+            case {"action": "end_epoch", "epoch": int(epoch), **fields}:
+                return self._end(epoch, _order(fields))
             case {"action": "epoch_progress"}:
                 with self._lock:
                     return self._progress.fields()
@@ -135,15 +142,31 @@ class Epochs:
         epochs = [self._describe(store.manifest(epoch), now) for epoch in store.epochs()]
         return {"connected": sorted(self._standing.connected()), "epochs": epochs}
 
-    def _new_terms(self, wish: Wish) -> KeygenTerms:
+    def _agreed(self, order: Order, epoch: int) -> Agreement:
+        """Return the agreement in force; without one the act is decided, and so refused."""
+        try:
+            agreed = self._journal.office.agreement()
+        except ComplianceError:
+            agreed = None
+        if agreed is None:
+            self._permit("begin_epoch", None, order, epoch)
+            raise NotPermittedError("begin_epoch: no agreement is in force")
+        return agreed
+
+    def _new_terms(self, order: Order, wish: Wish) -> KeygenTerms:
         holding = self._holding
-        partners = holding.home.partners()
+        epochs = holding.store.epochs()
+        agreed = self._agreed(order, epochs[-1] + 1 if epochs else 1)
+        wish = wish.under(agreed)
         for name in wish.holders:
             if name != HUB:
                 holding.home.partner(name)
-        grants = wish.grants(partners)
-        publishers = [name for name, grant in grants.items() if Purpose.PUBLISH in grant.purposes]
-        epochs = holding.store.epochs()
+        grants = wish.grants(holding.home.partners(), agreed)
+        publishers = [
+            name
+            for name, grant in grants.items()
+            if Purpose.PUBLISH in grant.purposes and name in agreed.contributors
+        ]
         return new_terms(
             wish,
             hub=holding.home.settings().name,
@@ -160,7 +183,13 @@ class Epochs:
         current = store.manifest(epoch) if epoch else store.current(now)
         return refresh_terms(current, self._holding.random(SESSION_SIZE))
 
-    def _begin(self, terms: KeygenTerms) -> dict[str, Any]:
+    def _permit(self, act: str, terms: KeygenTerms | None, order: Order, epoch: int) -> Decision:
+        return self._journal.permit_epoch(
+            act, terms, epoch=epoch, by=order.by, second=order.second, reason=order.reason
+        )
+
+    def _begin(self, act: str, terms: KeygenTerms, order: Order) -> dict[str, Any]:
+        decision = self._permit(act, terms, order, terms.epoch)
         away = sorted(set(terms.holders) - {HUB} - self._standing.connected())
         if away:
             raise TransportError(
@@ -174,13 +203,15 @@ class Epochs:
                     f"epoch {self._progress.epoch}: its set-up is running; wait for its end"
                 )
             self._progress = Progress("running", terms.epoch, terms.refresh)
-        threading.Thread(target=self._work, args=(terms,), name=terms.run, daemon=True).start()
+        work = partial(self._work, terms, decision, order.reason)
+        threading.Thread(target=work, name=terms.run, daemon=True).start()
         return {"epoch": terms.epoch, "session": terms.session.hex()}
 
-    def _work(self, terms: KeygenTerms) -> None:
+    def _work(self, terms: KeygenTerms, decision: Decision, reason: str) -> None:
         try:
             signed = self._setup.run(terms, self._watch)
-            self._enter(signed, refresh=terms.refresh)
+            made = EpochManifest.decode(signed.manifest_bytes)
+            self._journal.epoch_changed(decision, made, reason=reason)
             manifest = self._holding.setups.activate(signed)
         except SetupFailedError as error:
             self._fail(error.fields())
@@ -200,13 +231,6 @@ class Epochs:
             self._progress.done = self._progress.total - len(waiting)
             self._progress.state = "done"
 
-    def _enter(self, signed: SignedManifest, *, refresh: bool) -> None:
-        manifest = EpochManifest.decode(signed.manifest_bytes)
-        if refresh:
-            self._journal.epoch_refreshed(manifest)
-        else:
-            self._journal.epoch_begun(manifest)
-
     def _watch(self, step: str, done: int, total: int) -> None:
         with self._lock:
             self._progress.step, self._progress.done, self._progress.total = step, done, total
@@ -216,10 +240,11 @@ class Epochs:
             self._progress.failures = tuple(failures)
             self._progress.state = "failed"
 
-    def _end(self, epoch: int) -> dict[str, Any]:
+    def _end(self, epoch: int, order: Order) -> dict[str, Any]:
         """Destroy the hub's share, for good, and have the other holders destroy theirs."""
         manifest = self._holding.store.manifest(epoch)
-        self._journal.epoch_ended(manifest)
+        decision = self._permit("end_epoch", None, order, epoch)
+        self._journal.epoch_changed(decision, manifest, reason=order.reason)
         self._deliveries.end(epoch)
         self._holding.store.destroy_share(epoch)
         self._deliveries.deliver()
@@ -276,3 +301,11 @@ class Epochs:
         if manifest.covers(now):
             return "in force"
         return "grace" if manifest.serves(now) else "over"
+
+
+def _order(fields: dict[str, Any]) -> Order:
+    """Read who wants an act that has no fields of its own."""
+    order, rest = Order.take(fields)
+    if rest:
+        raise MalformedMessageError("control: unknown fields of an act on an epoch")
+    return order

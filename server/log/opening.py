@@ -1,7 +1,8 @@
 """The hub's log as a whole: where it lies, who witnesses it, how it is published and read.
 
-    HUB/log/log.sqlite        entries, tiles, private parts
+    HUB/log/log.sqlite        entries, tiles, private parts, unless hub.json names a database
     HUB/log/log.key, parts.key
+    HUB/agreements, policies  what acts are decided by
     HUB/log/witnesses.json    who cosigns; without it checkpoints are published unwitnessed
     HUB/log/alarms/           what witnesses said against the log, with the evidence
     HUB/log-second/           the last signed checkpoint: put it on another disk
@@ -20,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from compliance.agreement.store import AgreementStore
+from compliance.agreement.vocabulary import Role
 from compliance.clock import Clock, SystemClock
 from compliance.log.alarms import LogAlarms
 from compliance.log.log import Cosign, Log
@@ -28,23 +31,31 @@ from compliance.log.second import CheckpointStore, FileCheckpoints
 from compliance.log.sqlstore import SqlStorage
 from compliance.log.storage import Storage
 from compliance.log.yearly import YearlyLog
+from compliance.office.keys import LogKeys, open_keys
+from compliance.office.office import HUB, Office
+from compliance.office.opening import (
+    AUDIT,
+    DOCUMENTS,
+    FOLDER,
+    SECOND,
+    STORAGE,
+    agreements_in,
+    policies_in,
+)
+from compliance.policy.store import PolicyStore
 from protocols.tlog.note import VerifierKey
 from protocols.tlog.policy import NONE, Policy
 from protocols.tlog.policy import Log as ListedLog
 from server.home import HubHome
 from server.log.journal import HubJournal
-from server.log.keys import LogKeys, open_keys
 from server.log.places import Asks
 from server.log.publishing import Publishing
 from server.log.witnesses import Witnesses
 from server.log.witnessing import AskedWitness, Witnessing
+from server.office import PartnerKeys
 
-FOLDER = "log"
-SECOND = "log-second"
-STORAGE = "log.sqlite"
 WITNESSES = "witnesses.json"
 ALARMS = "alarms"
-_NAME = "audit"
 
 
 @dataclass(slots=True)
@@ -59,6 +70,7 @@ class HubLog:
     prefix: str
     storage: Storage
     yearly: YearlyLog = field(repr=False)
+    office: Office = field(repr=False)
     journal: HubJournal = field(repr=False)
     keys: LogKeys = field(repr=False)
     witnesses: Witnesses | None = None
@@ -111,11 +123,13 @@ def open_log(home: HubHome, *, clock: Clock | None = None, links: Asks | None = 
         storage = SqlStorage.open(f"sqlite:///{database}")
         ending.callback(storage.close)
         made = assemble(
-            f"{name}/{_NAME}",
+            f"{name}/{AUDIT}",
             storage,
             FileCheckpoints(home.root / SECOND),
             keys,
             clock=clock or SystemClock(),
+            agreements=agreements_in(home.root, PartnerKeys(home)),
+            policies=policies_in(home.root),
             witnesses=Witnesses.load(path) if path.exists() else None,
             links=links,
             folder=folder,
@@ -138,6 +152,8 @@ def assemble(
     *,
     clock: Clock,
     folder: Path,
+    agreements: AgreementStore,
+    policies: PolicyStore,
     witnesses: Witnesses | None = None,
     links: Asks | None = None,
     random: Callable[[int], bytes] = os.urandom,
@@ -180,13 +196,26 @@ def assemble(
             ),
         )
         parts = PrivateParts(storage, master_key=keys.master, index_key=keys.index, random=random)
-        journal = HubJournal(yearly, storage, parts, pseudonyms=keys.pseudonyms, clock=clock)
+        office = Office(
+            HUB,
+            agreements=agreements,
+            policies=policies,
+            yearly=yearly,
+            storage=storage,
+            parts=parts,
+            pseudonyms=keys.pseudonyms,
+            clock=clock,
+            policy_of=policy,
+            documents=folder.parent / DOCUMENTS,
+            kind=Role.HUB,
+        )
+        journal = HubJournal(office)
         publishing = None
         if witnessing is not None:
             publishing = Publishing(yearly, storage, witnessing, clock=clock)
             stack.callback(publishing.stop)
         return HubLog(
-            prefix, storage, yearly, journal, keys, witnesses, publishing, stack.pop_all()
+            prefix, storage, yearly, office, journal, keys, witnesses, publishing, stack.pop_all()
         )
 
 

@@ -1,4 +1,4 @@
-"""Routes of the log: how it stands, and its published files by year.
+"""Routes of the log: how it stands, its key, evidence of documents, its files by year.
 
 Every partner may read all of it: an entry has nothing about a person, and what one partner
 alone could read nobody could check.
@@ -17,6 +17,7 @@ from server.api.documents import ETAG, Responses, refusals
 from server.api.errors import NotFoundError
 from server.api.files import IMMUTABLE, REVALIDATE, bytes_response
 from server.api.parts import Caller, Services
+from server.log.evidence import read_evidence, signed_key
 from server.log.publishing import PublicationState
 from server.log.reading import (
     is_witnessed,
@@ -28,11 +29,16 @@ from server.log.reading import (
 )
 
 TILE_TYPE = "application/octet-stream"
+JSON_TYPE = "application/json"
 _UNCHANGED: Responses = {304: {"description": "The caller has it already."}}
 
 router = APIRouter(prefix="/v1/log", tags=["log"])
 
 Year = Annotated[int, Path(ge=1000, le=9999, description="The year of the log, in UTC.")]
+
+Document = Annotated[
+    str, Path(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of a public document.")
+]
 
 # Judged by `protocols.tlog.tiles.parse_path`: levels and indices, in one spelling. Several
 # segments in one parameter are more than a pattern of OpenAPI could describe.
@@ -77,6 +83,16 @@ class LogDocument(BaseModel):
     years: list[YearDocument]
 
 
+class KeyDocument(BaseModel):
+    """Which key signs the log of every year, signed by the hub over the rest."""
+
+    format: str
+    hub: str
+    key: str = Field(description="Ed25519 public key, hexadecimal.")
+    log: str = Field(description="The origins of the logs without their year.")
+    signature: str
+
+
 def _file(description: str, media_type: str, schema: str | None) -> Responses:
     content: dict[str, object] = {"type": "string"}
     if schema is not None:
@@ -100,6 +116,30 @@ def log(parts: Services, _: Caller) -> LogDocument:
         witnesses=[WitnessDocument(**witness_fields(item)) for item in state.witnesses],
         years=[YearDocument(year=y.year, origin=y.origin, size=y.size) for y in years],
     )
+
+
+@router.get("/key", operation_id="logKey", response_model=KeyDocument, responses=refusals(403, 503))
+def key(request: Request, parts: Services, _: Caller) -> Response:
+    """Tell under which key the log stands, signed by the hub's identity key."""
+    content = signed_key(parts.log, parts.identity, parts.hub)
+    return _bytes(request, content, media_type=JSON_TYPE, cache=REVALIDATE)
+
+
+@router.get(
+    "/evidence/{document}",
+    operation_id="logEvidence",
+    response_class=Response,
+    responses={
+        **_file("A C2SP tlog-proof with the entry as extra data.", "text/plain", None),
+        **refusals(403, 404, 422, 503),
+    },
+)
+def evidence(request: Request, parts: Services, _: Caller, document: Document) -> Response:
+    """Prove that a public document, such as an epoch's manifest, is on record."""
+    content = read_evidence(parts.log, bytes.fromhex(document))
+    if content is None:
+        raise NotFoundError("log: no published entry names this document (yet)")
+    return _bytes(request, content, media_type=TEXT_TYPE, cache=REVALIDATE)
 
 
 @router.get(

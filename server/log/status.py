@@ -10,13 +10,14 @@ from typing import Any
 from compliance.configuration import ConfigError
 from compliance.files import write_atomically
 from compliance.log.alarms import LogAlarms
+from compliance.office.opening import FOLDER
 from protocols.errors import MalformedMessageError
 from protocols.link import check_party
 from protocols.tlog.checkpoint import Checkpoint
 from protocols.tlog.cosignature import verify_signers
 from protocols.tlog.note import Note, VerifierKey
 from server.home import HubHome
-from server.log.opening import ALARMS, FOLDER, WITNESSES, HubLog, open_log
+from server.log.opening import ALARMS, WITNESSES, HubLog, open_log
 from server.log.places import check_url
 from server.log.reading import years_of
 from server.log.witnesses import Listed, Witnesses

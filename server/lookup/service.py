@@ -1,7 +1,8 @@
 """Answering blinded batches: our own share, enough other holders, one signed receipt.
 
     asker -> hub      SignedRequest
-    hub              checks that caller and asker are one, and that the quota covers it
+    hub              checks that caller and asker are one, asks agreement and policies, and
+                     looks whether the quota covers it
     hub, others      each checks, charges and logs by itself, then evaluates; all at once
     hub              enters it in its audit log while the others are at work
     hub -> asker      Reply: threshold answers, receipt
@@ -37,6 +38,7 @@ from compliance.evaluations.book import EvaluationBook
 from compliance.evaluations.holder import HolderAnswer, KeyHolder
 from compliance.evaluations.store import EpochStore
 from compliance.log.errors import StorageError
+from compliance.policy.decision import Decision
 from protocols.epoch.manifest import EpochManifest
 from protocols.errors import MalformedMessageError, ProtocolError
 from protocols.link import TransportError
@@ -136,22 +138,26 @@ class Evaluations:
         """Evaluate a request with the threshold of holders and sign the receipt.
 
         Raises:
-            NotPermittedError: `caller` is not the asker, or a holder's rules say no.
+            NotPermittedError: `caller` is not the asker, agreement or policies do not permit
+                it, or a holder's rules say no.
             MalformedMessageError: an element is refused; nothing was charged.
             QuotaExhaustedError: of the hub's own book.
             HolderRefusedError: too few others answered, and one of them refused.
             TooFewHoldersError: too few others could be reached.
             StorageError, LogCorruptError: book or log cannot be written.
         """
+        manifest = self._checked(caller, request)
+        # The hub's own share needs no second decision: it answers for this one alone.
+        decision = self._journal.permit_evaluation(caller, request, manifest)
         try:
-            _require_asker(caller, request)
-            manifest = self._manifest_of(request)
             self._require_quota(manifest, request)
-            own, others = self._ask_all(manifest, request)
+            own, others = self._ask_all(decision, manifest, request)
         except (StorageError, LogCorruptError, TooFewHoldersError):
             raise
         except (ProtocolError, ComplianceError, HolderRefusedError) as error:
-            self._enter_refusal(caller, request, error)
+            # A code that comes from elsewhere is another organisation's word: it stays out.
+            code = "holder_refused" if isinstance(error, HolderRefusedError) else error.code
+            self._journal.evaluation_refused(caller, request, manifest, code, decision)
             raise
         return self._conclude(manifest, request, own, others)
 
@@ -171,6 +177,19 @@ class Evaluations:
         """Return what the asker of a request has used of its quota in that epoch."""
         manifest = self._manifest_of(request)
         return _usage(manifest, request.asker, self._book.used(manifest.epoch, request.asker))
+
+    def _checked(self, caller: str, request: SignedRequest) -> EpochManifest:
+        """Return the manifest for a request of the caller's own; enter what is none."""
+        try:
+            _require_asker(caller, request)
+            return self._manifest_of(request)
+        except (NotPermittedError, WrongEpochError) as error:
+            try:
+                manifest = self._store.manifest(request.evaluation.epoch)
+            except UnknownEpochError:
+                manifest = None
+            self._journal.evaluation_refused(caller, request, manifest, error.code)
+            raise
 
     def _manifest_of(self, request: SignedRequest) -> EpochManifest:
         try:
@@ -215,7 +234,7 @@ class Evaluations:
         return sorted(turned, key=self._is_shunned)
 
     def _ask_all(
-        self, manifest: EpochManifest, request: SignedRequest
+        self, decision: Decision, manifest: EpochManifest, request: SignedRequest
     ) -> tuple[HolderAnswer, dict[str, EvaluationAnswer]]:
         """Ask as many others as are needed, the next for each that fails, and evaluate too."""
         needed = manifest.record.threshold - 1
@@ -238,12 +257,14 @@ class Evaluations:
         asked = dict(start(needed))
         own = self._holder.answer(data)
         # The others are at work meanwhile, so that the disk costs the caller little.
-        self._journal.evaluation_answered(request, manifest, is_new=not own.admission.repeated)
+        self._journal.evaluation_answered(
+            decision, request, manifest, is_new=not own.admission.repeated
+        )
         answers: dict[str, EvaluationAnswer] = {}
         failures: list[Exception] = []
         while len(answers) < needed:
             if not asked:
-                raise self._gave_up(manifest, request, failures, needed)
+                raise self._gave_up(decision, manifest, request, failures)
             done, _ = wait(asked, return_when=FIRST_COMPLETED)
             for future in done:
                 name = asked.pop(future)
@@ -293,30 +314,16 @@ class Evaluations:
 
     def _gave_up(
         self,
+        decision: Decision,
         manifest: EpochManifest,
         request: SignedRequest,
         failures: list[Exception],
-        needed: int,
     ) -> Exception:
         """Enter that the charged request cannot be answered, and return what to tell."""
-        worst = _worst(failures, needed)
+        worst = _worst(failures, manifest.record.threshold - 1)
         if isinstance(worst, TooFewHoldersError):
-            self._journal.evaluation_failed(request, manifest, worst.code)
+            self._journal.evaluation_failed(decision, request, manifest, worst.code)
         return worst
-
-    def _enter_refusal(
-        self,
-        caller: str,
-        request: SignedRequest,
-        error: ProtocolError | ComplianceError | HolderRefusedError,
-    ) -> None:
-        try:
-            manifest = self._store.manifest(request.evaluation.epoch)
-        except UnknownEpochError:
-            manifest = None
-        # A code that comes from elsewhere is another organisation's word: it stays out.
-        code = "holder_refused" if isinstance(error, HolderRefusedError) else error.code
-        self._journal.evaluation_refused(caller, request, manifest, code)
 
     def _is_shunned(self, name: str) -> bool:
         return monotonic() - self._failed_at.get(name, -SHUN_S) < SHUN_S

@@ -1,7 +1,7 @@
 """Routes of tables: the signed list, files and parts of them, publishing.
 
-Tables are for those who have a part in the epoch. Everybody else gets the answer that an
-epoch which does not exist gets.
+Every request is decided, and a reader's first records of a version are entered before they
+leave. What says nothing of a record, and the answer 304, is not entered.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from functools import partial
 from hashlib import sha256
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from compliance.errors import NotPermittedError, UnknownEpochError
+from compliance.errors import NotPermittedError
 from protocols.epoch.manifest import EpochManifest
 from protocols.lookup.header import MAX_PREFIX_BITS
 from server.api.bodies import read_body
 from server.api.documents import binary, body, refusals
-from server.api.errors import BusyError, NotFoundError
+from server.api.errors import BusyError
 from server.api.files import bytes_response, file_response
-from server.api.parts import Caller, Contributor, Epoch, Parts, Services, Version
+from server.api.parts import Caller, Contributor, Epoch, Parts, Services
+from server.tables.access import Readable, readable
 from server.tables.folder import Part
 from server.tables.listing import sign_listing
-from server.tables.store import Snapshot
 
 TABLE_TYPE = "application/vnd.lianfang.table"
 HEADER_TYPE = "application/vnd.lianfang.table-header"
@@ -57,7 +58,7 @@ class TableDocument(BaseModel):
 
 
 class ListDocument(BaseModel):
-    """All tables of an epoch, signed by the hub over the canonical JSON of the rest."""
+    """The caller's tables of an epoch, signed by the hub over the canonical JSON of the rest."""
 
     hub: str
     epoch: int
@@ -76,37 +77,6 @@ class PublishedDocument(BaseModel):
     is_new: bool = Field(description="False if this very version was in force already.")
 
 
-def _readable(parts: Parts, caller: str, epoch: int) -> EpochManifest:
-    """Return the manifest of an epoch that the caller has a part in.
-
-    Raises:
-        NotFoundError: there is no such epoch, or the caller has none.
-    """
-    try:
-        manifest = parts.epochs.manifest(epoch)
-    except UnknownEpochError as error:
-        raise NotFoundError(f"epoch {epoch}: not here") from error
-    if caller not in {*manifest.askers, *manifest.contributors, *manifest.record.holders}:
-        raise NotFoundError(f"epoch {epoch}: the caller has no part in it")
-    return manifest
-
-
-def snapshot_of(
-    parts: Services, caller: Caller, epoch: Epoch, contributor: Contributor, version: Version
-) -> Snapshot:
-    """Return the version that a path names, if the caller may read it.
-
-    Raises:
-        NotFoundError, NotKeptError: answered alike.
-    """
-    if contributor not in _readable(parts, caller, epoch).contributors:
-        raise NotFoundError("table: no such contributor")
-    return parts.tables.snapshot(epoch, contributor, version)
-
-
-Readable = Annotated[Snapshot, Depends(snapshot_of)]
-
-
 @router.get(
     _TABLES,
     operation_id="tables",
@@ -114,9 +84,11 @@ Readable = Annotated[Snapshot, Depends(snapshot_of)]
     responses=refusals(403, 404, 422),
 )
 def tables(parts: Services, caller: Caller, epoch: Epoch) -> Response:
-    """List the version in force of every contributor's table, signed by the hub."""
-    manifest = _readable(parts, caller, epoch)
-    found = [parts.tables.current(epoch, name) for name in sorted(manifest.contributors)]
+    """List the version in force of every table that the caller may have, signed by the hub."""
+    manifest = readable(parts, caller, epoch)
+    may_fetch = parts.log.journal.may_fetch
+    listed = [name for name in sorted(manifest.contributors) if may_fetch(caller, name)]
+    found = [parts.tables.current(epoch, name) for name in listed]
     content = sign_listing(
         parts.identity,
         hub=parts.hub,
@@ -138,12 +110,11 @@ def tables(parts: Services, caller: Caller, epoch: Epoch) -> Response:
 )
 def table(
     request: Request,
-    snapshot: Readable,
+    given: Readable,
 ) -> Response:
     """Return a whole table, or a range of it."""
-    return file_response(
-        request, snapshot.path(Part.TABLE), etag=snapshot.etag, media_type=TABLE_TYPE
-    )
+    path, etag = given.snapshot.path(Part.TABLE), given.snapshot.etag
+    return file_response(request, path, etag=etag, media_type=TABLE_TYPE, enter=given.enter)
 
 
 @router.get(
@@ -157,10 +128,10 @@ def table(
 )
 def header(
     request: Request,
-    snapshot: Readable,
+    given: Readable,
 ) -> Response:
     """Return the signed header of a version."""
-    content = snapshot.signed.encode()
+    content = given.snapshot.signed.encode()
     etag = f'"{sha256(content).hexdigest()}"'
     return bytes_response(request, content, etag=etag, media_type=HEADER_TYPE)
 
@@ -176,12 +147,11 @@ def header(
 )
 def digests(
     request: Request,
-    snapshot: Readable,
+    given: Readable,
 ) -> Response:
     """Return the digests of all buckets, under the root that the header signs."""
-    return file_response(
-        request, snapshot.path(Part.DIGESTS), etag=snapshot.etag, media_type=DIGESTS_TYPE
-    )
+    path, etag = given.snapshot.path(Part.DIGESTS), given.snapshot.etag
+    return file_response(request, path, etag=etag, media_type=DIGESTS_TYPE)
 
 
 @router.get(
@@ -195,12 +165,11 @@ def digests(
 )
 def tag_filter(
     request: Request,
-    snapshot: Readable,
+    given: Readable,
 ) -> Response:
     """Return the filter of a table's tags; nobody signs it, so it proves nothing."""
-    return file_response(
-        request, snapshot.path(Part.FILTER), etag=snapshot.etag, media_type=FILTER_TYPE
-    )
+    path, etag = given.snapshot.path(Part.FILTER), given.snapshot.etag
+    return file_response(request, path, etag=etag, media_type=FILTER_TYPE, enter=given.enter)
 
 
 @router.get(
@@ -214,12 +183,14 @@ def tag_filter(
 )
 def bucket(
     parts: Services,
-    snapshot: Readable,
+    given: Readable,
     index: Annotated[int, Path(ge=0, lt=1 << MAX_PREFIX_BITS, description="Prefix of the tag.")],
 ) -> Response:
     """Return one bucket; all buckets of a version have one size."""
     # Stored by nobody: which buckets a caller has had is between it and us.
-    return Response(parts.tables.bucket(snapshot, index), media_type=BUCKET_TYPE)
+    content = parts.tables.bucket(given.snapshot, index)
+    given.enter()
+    return Response(content, media_type=BUCKET_TYPE)
 
 
 @router.get(
@@ -234,13 +205,13 @@ def bucket(
 def delta(
     request: Request,
     parts: Services,
-    snapshot: Readable,
+    given: Readable,
     since: Annotated[int, Query(ge=0, le=_MOST, description="The version that the caller has.")],
 ) -> Response:
     """Return the way from an earlier version; 404 where the whole table is to be taken."""
-    content = parts.tables.delta(snapshot, since)
+    content = parts.tables.delta(given.snapshot, since)
     etag = f'"{sha256(content).hexdigest()}"'
-    return bytes_response(request, content, etag=etag, media_type=DELTA_TYPE)
+    return bytes_response(request, content, etag=etag, media_type=DELTA_TYPE, enter=given.enter)
 
 
 @router.post(
@@ -257,9 +228,11 @@ async def publish(
     if caller != contributor:
         raise NotPermittedError("table: belongs to another partner")
     manifest = _open_to(parts, caller, epoch)
+    journal = parts.log.journal
+    decision = await run_in_threadpool(journal.permit_publication, caller, epoch)
     with _alone(parts, caller):
         data = await read_body(request, media_type=(DELTA_TYPE, _PLAIN_TYPE), limit=MAX_DELTA_SIZE)
-        enter = partial(parts.log.journal.table_published, manifest)
+        enter = partial(journal.table_published, decision, manifest)
         done = await parts.workers.publish(
             partial(parts.tables.publish, manifest, caller, data, enter=enter)
         )
@@ -275,7 +248,7 @@ async def publish(
 
 def _open_to(parts: Parts, caller: str, epoch: int) -> EpochManifest:
     """Return the manifest of an epoch in which the caller may publish at this time."""
-    manifest = _readable(parts, caller, epoch)
+    manifest = readable(parts, caller, epoch)
     if caller not in manifest.contributors:
         raise NotPermittedError("table: the caller is no contributor")
     if parts.clock.now() >= manifest.not_after + manifest.grace_s:

@@ -22,11 +22,13 @@ from compliance.errors import NotPermittedError, UnknownPartnerError
 from protocols.epoch.manifest import EpochManifest
 from protocols.errors import MalformedMessageError
 from protocols.link import check_party
+from protocols.lookup.acknowledgement import SignedAcknowledgement, verify_acknowledgement
 from protocols.lookup.bucket import bucket_capacity, pad_bucket
 from protocols.lookup.delta import Delta, compose, merge
 from protocols.lookup.filter import build as build_filter
 from protocols.lookup.header import SignedHeader, verify_header
 from protocols.lookup.table import bucket_digests, check_table, tag_prefixes
+from server.tables.acknowledgements import Acknowledgements
 from server.tables.errors import NotKeptError, VersionConflictError
 from server.tables.folder import Folder, Part, mapped_file
 
@@ -138,6 +140,37 @@ class Tables:
             folder.put_in_force(delta.after.header.version)
             folder.tidy()
         return Published(delta.after, is_new=True)
+
+    def acknowledge(
+        self, signed: SignedAcknowledgement, *, enter: Callable[[SignedHeader], object]
+    ) -> bool:
+        """Keep a reader's word that it applies a version; returns whether it says more.
+
+        Args:
+            enter: makes a durable note of it, before it is kept; as in `publish`.
+
+        Raises:
+            NotKeptError: there is no such version, or it is no longer kept.
+            UnknownPartnerError, InvalidProofError: not signed by the reader.
+            MalformedMessageError: it names another table than the one in this place.
+        """
+        said = signed.statement
+        folder = self._folder(said.epoch, said.contributor)
+        header = folder.header(said.version)
+        public = self._identities(said.reader)
+        if public is None:
+            raise UnknownPartnerError(f"{said.reader}: no such partner")
+        verify_acknowledgement(public, signed)
+        if not said.covers(header.header):
+            raise MalformedMessageError(
+                f"acknowledgement: names another table than version {said.version} here; "
+                "compare its header with the contributor's"
+            )
+        return Acknowledgements(folder).keep(signed, enter=lambda: enter(header))
+
+    def acknowledgements(self, epoch: int, contributor: str) -> list[SignedAcknowledgement]:
+        """Return the newest acknowledgement of every reader of a table."""
+        return Acknowledgements(self._folder(epoch, contributor)).all()
 
     def bucket(self, snapshot: Snapshot, index: int) -> bytes:
         """Return one bucket, padded to the size of all buckets of this version.

@@ -15,15 +15,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from compliance.charges import charge_of
+from compliance.errors import NotPermittedError
+from compliance.policy.decision import Decision
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.tlog.entry import Outcome
 from protocols.vertical.plan import HUB, TrainingPlan
 from server.log.journal import HubJournal
-from server.log.spent import charge_of
 from server.training.coordinator import State
 from server.training.plan import RunFolder, RunPlan, file_bytes
 from server.training.record import build_record
 from server.training.releases import check_releases
+
+NOT_PERMITTED = "run.not_permitted"
 
 
 class Control(Protocol):
@@ -37,7 +41,8 @@ class Control(Protocol):
 class Training:
     """Conducts one training run; its beginning and end stand in the hub's audit log.
 
-    Without its beginning in the log no partner is asked, without its end there is no record.
+    Every plan is decided before a partner is asked for it. Without its beginning in the log
+    nobody is asked, without its end there is no record.
     """
 
     def __init__(self, home: Path, plan: RunPlan, control: Control, *, journal: HubJournal) -> None:
@@ -45,6 +50,8 @@ class Training:
         self._plan = TrainingPlan.decode((self._folder.path / "proposed.json").read_bytes())
         self._control = control
         self._journal = journal
+        self._decision: Decision | None = None
+        self._code = ""
         self._opened = False
         self._announcements: dict[str, str] = {}
         self._alignment: dict[str, Any] = {}
@@ -134,9 +141,11 @@ class Training:
         self._journal.run_ended(
             self._plan,
             _outcome(outcome, releases),
+            decision=self._decision,
             releases=releases,
             spending=self._spending,
             record=file_bytes(record),
+            code=self._code,
         )
         self._folder.store_record(record)
 
@@ -148,12 +157,21 @@ class Training:
         return totals.pop()
 
     def _propose(self, nodes: Sequence[str]) -> None:
-        """Settle the plan with the partners that are left, and open the run on the relay."""
+        """Settle the plan with the partners that are left, and open the run on the relay.
+
+        Raises:
+            NotPermittedError: agreement or policies do not permit this very plan.
+        """
         for name in set(self._plan.names) - set(nodes):
             self._plan = self._plan.without(name)
         if set(self._plan.names) != set(nodes):
             raise UnsupportedParameterError("plan: its partners are not those of the run")
-        self._journal.run_started(self._plan)
+        self._decision = None
+        try:
+            self._decision = self._journal.run_started(self._plan)
+        except NotPermittedError:
+            self._code = NOT_PERMITTED
+            raise
         self._folder.store_bytes("training.json", self._plan.encode())
         parties = [*self._plan.names, HUB]
         action = "narrow_run" if self._opened else "open_run"

@@ -47,6 +47,7 @@ class Choices:
         epoch: whose oblivious function gives the pseudonyms; 0 for the partners' keyed hash.
         columns: by partner, patterns of the columns that take part; absent means all.
         expected_rows: a public estimate of the labelled rows; 0 where nobody can tell.
+        compute: who may compute; anybody if empty.
         neural: by partner, the share of epsilon that its neural expert may cost; absent
             means no expert.
     """
@@ -66,6 +67,7 @@ class Choices:
     deadline_s: int = 600
     steps: int = 60
     expected_rows: int = 0
+    compute: tuple[str, ...] = ()
     neural: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -110,7 +112,7 @@ def propose(choices: Choices, partners: Mapping[str, Mapping[str, Any]]) -> Trai
         purpose=choices.purpose,
         partners=built,
         label_holder=choices.label_holder,
-        compute=compute_parties(choices.label_holder, taking),
+        compute=compute_parties(choices.label_holder, taking, choices.compute),
         epoch=choices.epoch,
         membership=choices.membership,
         sample_fraction=choices.sample_fraction,
@@ -144,7 +146,8 @@ def store_proposal(
     """Build a plan and lay it into the run's folder; an existing run is never replaced.
 
     Args:
-        enter: makes a durable note of the plan before it is laid down.
+        enter: decides about the plan and makes a durable note of it before it is laid down;
+            if it raises, nothing is.
 
     Raises:
         UnsupportedParameterError: the run's name is taken, or a choice breaks a rule.

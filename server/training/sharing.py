@@ -7,7 +7,7 @@ is not drowned and a narrow one not blown up; every share is public.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from protocols.errors import UnsupportedParameterError
 from protocols.vertical.contract import Contract, Numeric
@@ -53,8 +53,16 @@ def pairs_weight(contract: Contract, columns: Sequence[str]) -> float:
     return count / (count + len(taking)) if 0 < count <= MAX_PAIRS else 0.0
 
 
-def compute_parties(label_holder: str, taking: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Take the label holder and the owners of columns; the hub fills up to three."""
+def compute_parties(
+    label_holder: str, taking: Mapping[str, Sequence[str]], allowed: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Take the label holder and the owners of columns; up to three are filled by another.
+
+    Args:
+        taking: columns by partner; empty for one that only looks on, or computes.
+        allowed: who may compute by the agreement; anybody if it names nobody. The hub comes
+            first, so that no partner does more than it must.
+    """
     owners = {name for name, columns in taking.items() if columns}
     chosen = [label_holder, *sorted(owners - {label_holder})]
     if len(chosen) > COMPUTE_PARTIES:
@@ -62,4 +70,7 @@ def compute_parties(label_holder: str, taking: Mapping[str, Sequence[str]]) -> t
             f"partners: {len(chosen)} bring labels or columns, at most {COMPUTE_PARTIES} can "
             "compute; name fewer"
         )
-    return (*chosen, HUB)[:COMPUTE_PARTIES]
+    others = [HUB, *sorted(set(taking) - set(chosen))]
+    filling = [name for name in others if not allowed or name in allowed]
+    # Where nobody may, the hub stands in the plan, and the agreement is what denies it.
+    return tuple(dict.fromkeys((*chosen, *filling, HUB)))[:COMPUTE_PARTIES]

@@ -7,7 +7,7 @@ import shutil
 import socket
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,8 @@ from compliance.evaluations.holder import KeyHolder
 from compliance.evaluations.store import EpochStore
 from compliance.log.memory import MemoryStorage
 from compliance.log.second import FileCheckpoints
+from compliance.office.keys import LogKeys
+from compliance.office.opening import agreements_in, policies_in
 from protocols.epoch.grants import Grant
 from protocols.epoch.manifest import NO_PREVIOUS, EpochManifest, SignedManifest, sign_manifest
 from protocols.errors import ProtocolError
@@ -47,11 +49,12 @@ from protocols.oprf.keygen import generate_key, refresh_share
 from protocols.oprf.setup import Setup, refresh_of
 from protocols.oprf.suite import Suite
 from protocols.program import run_together
+from protocols.tlog.entry import Agreement, Decision, Entry, Outcome, Verb
+from server.agreements.service import Agreements
 from server.api.app import create_app
 from server.api.parts import Parts
 from server.api.running import ApiServer
 from server.identity import create_authority, issue_node, issue_server
-from server.log.keys import LogKeys
 from server.log.opening import assemble
 from server.lookup.service import Evaluations
 from server.standing.registry import HolderRefusedError
@@ -141,6 +144,7 @@ class Town:
     suite: Suite
     shares: dict
     identities: dict
+    agreed: object
     kit: Path
     clock: FixedClock
     manifest: EpochManifest = None
@@ -167,6 +171,7 @@ class Town:
         for path in (self.kit / name / "keys").iterdir():
             shutil.copy(path, root / "keys")
         self._write(root, name, f"127.0.0.1:{self.port}")
+        self.agreed.keep(root)
 
     def _write(self, root, name, address):
         public = {who: key.public_key().public_bytes_raw().hex() for who, key in
@@ -269,6 +274,30 @@ class Town:
         self.signed = signed
         self.manifest = EpochManifest.decode(signed.manifest_bytes)
 
+        if self.parts is not None:
+            self.put_on_record()
+
+    def put_on_record(self, *, publish=True, **changes):
+        """Enter the manifest in the hub's log, as beginning its epoch does."""
+        entry = Entry(
+            sequence=0, time=self.clock.now(), organisation="hub", actor=b"a" * 16,
+            verb=Verb.ALTER, act="begin_epoch", basis="none",
+            purpose="https://w3id.org/dpv#FraudPreventionAndDetection",
+            agreement=Agreement("joint-defence-1", b"a" * 32), policy_set=b"p" * 32,
+            policies=("epochs",), decision=Decision.PERMIT, outcome=Outcome.DONE,
+            subject_matter=f"epoch-{EPOCH}/key", recipients=HOLDERS[1:], count=0,
+            document=self.manifest.digest, charge=None, commitment=self.source.randbytes(32),
+        )  # fmt: skip
+        place = self.log.yearly.append(replace(entry, **changes))
+        if publish:
+            self.log.yearly.checkpoint()
+        return place
+
+    @property
+    def log(self):
+        """The hub's log."""
+        return self.parts.log
+
     def used(self, holder="hub", asker="insurer"):
         return self.books[holder].used(EPOCH, asker)
 
@@ -290,6 +319,12 @@ def identities():
         name: Ed25519PrivateKey.from_private_bytes(name[:4].ljust(4).encode() * 8)
         for name in (*HOLDERS, "insurer")
     }
+
+
+@pytest.fixture(scope="session")
+def agreed(agree, identities):
+    """An agreement of all parties that permits what these tests do."""
+    return agree(identities)
 
 
 @pytest.fixture(scope="session")
@@ -351,17 +386,18 @@ def servers(kit):
 
 
 @pytest.fixture
-def make_town(tmp_path, key_shares, identities, kit, servers):
+def make_town(tmp_path, key_shares, agreed, kit, servers):
     """Start hubs; every one is stopped at the end."""
+    identities = agreed.keys
     public = {name: key.public_key() for name, key in identities.items()}
     started = []
 
-    def make(quota=100_000):
+    def make(quota=100_000, *, on_record=True):
         directory = tmp_path / f"town-{len(started)}"
         directory.mkdir()
         suite = Suite(load_group())
         clock = FixedClock(NOW)
-        town = Town(directory, suite, dict(key_shares), identities, kit, clock, quota=quota)
+        town = Town(directory, suite, dict(key_shares), identities, agreed, kit, clock, quota=quota)
         for name in HOLDERS:
             store = EpochStore(directory / "holders" / name / "epochs")
             town.books[name] = EvaluationBook(directory / "holders" / name / "book.journal")
@@ -371,9 +407,11 @@ def make_town(tmp_path, key_shares, identities, kit, servers):
         town.put_in_force(town.signed_manifest())
         others = DirectHolders({name: town.holders[name] for name in HOLDERS[1:]})
         hub = town.holders["hub"]
+        agreed.keep(directory)
         log = assemble(
             f"{HUB}/audit", MemoryStorage(), FileCheckpoints(directory / "log-second"),
             LogKeys.draw(os.urandom), clock=clock, folder=directory,
+            agreements=agreements_in(directory, public), policies=policies_in(directory),
         )  # fmt: skip
         evaluations = Evaluations(
             holder=hub,
@@ -390,11 +428,14 @@ def make_town(tmp_path, key_shares, identities, kit, servers):
             epochs=hub.store,
             tables=Tables(directory / "tables", hub=HUB, identities=public.get),
             log=log,
+            agreements=Agreements(log.office.agreements, hub=HUB, clock=clock),
             holders=others,
             identities=public.get,
             identity=identities["hub"],
             clock=clock,
         )
+        if on_record:
+            town.put_on_record()
         taken = servers.take(town.parts)
         town.port = taken[1]
         started.append((taken, town))

@@ -2,25 +2,33 @@
 
 import json
 import os
+import shutil
 from hashlib import sha256
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from compliance.agreement.document import Agreement
 from compliance.clock import FixedClock
+from compliance.errors import NotPermittedError
 from compliance.log.errors import StorageError
 from compliance.log.memory import MemoryStorage
 from compliance.log.second import FileCheckpoints
+from compliance.office.keys import LogKeys
+from compliance.office.opening import agreements_in, policies_in
 from protocols.dp.events import Gaussian, event_fields
 from protocols.errors import MalformedMessageError
 from protocols.link import TransportError
 from protocols.tlog.entry import Entry
-from server.log.keys import LogKeys
+from protocols.vertical.contract import Contract
 from server.log.opening import assemble
 from server.training.conduct import Training
 from server.training.plan import RunFolder
 from server.training.proposal import store_proposal
 
 NAMES = ("insurer", "police", "telecom")
+PURPOSE = "https://w3id.org/dpv#FraudPreventionAndDetection"
+NOW = 1_795_305_600
 
 
 class Control:
@@ -37,9 +45,27 @@ class Control:
 
 
 @pytest.fixture
-def run(tmp_path, choices, partners):
-    store_proposal(tmp_path, choices(on_refusal="continue"), partners)
+def agreed(tmp_path, partners, agree):
+    """The agreement that the hub has."""
+    keys = {name: Ed25519PrivateKey.generate() for name in ("hub", *partners)}
+    for name, partner in partners.items():
+        partner["identity"] = keys[name].public_key().public_bytes_raw().hex()
+    contracts = {name: Contract.parse(item["contract"]) for name, item in partners.items()}
+    return agree(keys, contracts=contracts).keep(tmp_path)
+
+
+@pytest.fixture
+def run(tmp_path, choices, partners, agreed):
+    """A proposed run under the agreement."""
+    store_proposal(tmp_path, choices(on_refusal="continue", purpose=PURPOSE), partners)
     return RunFolder(tmp_path, "spring")
+
+
+def pinned(home):
+    """The keys of the parties of the agreement that the hub has."""
+    (path,) = home.glob("agreements/*.json")
+    parties = Agreement.decode(path.read_bytes()).parties
+    return {party.name: Ed25519PublicKey.from_public_bytes(party.identity) for party in parties}
 
 
 def conduct(run, **changes):
@@ -50,17 +76,19 @@ def conduct(run, **changes):
         MemoryStorage(),
         FileCheckpoints(home / "log-second"),
         LogKeys.draw(os.urandom),
-        clock=FixedClock(1_795_305_600),
+        clock=FixedClock(NOW),
         folder=home,
+        agreements=agreements_in(home, pinned(home)),
+        policies=policies_in(home),
     )
     return Training(home, run.load_plan(), control, journal=log.journal), control
 
 
 def entered(training):
-    log = training._journal._log
-    storage, origin = log._storage, log.origin()
-    size = storage.edge(origin).size
-    return [Entry.decode(data) for data in storage.entries(origin, 0, size)]
+    office = training._journal.office
+    origin = office.yearly.origin()
+    size = office.storage.edge(origin).size
+    return [Entry.decode(data) for data in office.storage.entries(origin, 0, size)]
 
 
 def record(run):
@@ -176,9 +204,9 @@ def test_run_stands_in_the_log_from_its_beginning_to_its_end(run):
     training.after("finish", replies(releases=[release], sent_bytes={}))
     training.close("done")
     found = entered(training)
-    assert [entry.policies[0] for entry in found] == [
-        "run.start", "run.release", "run.release", "run.release", "run.end",
-    ]  # fmt: skip
+    assert {(entry.act, entry.outcome) for entry in found} == {("compute", "done")}
+    assert {entry.policies[0] for entry in found} == {"holders-and-computers"}
+    assert len(found) == 5
     assert [entry.organisation for entry in found[1:4]] == list(NAMES)
     assert found[-1].document == sha256((run.path / "record.json").read_bytes()).digest()
 
@@ -189,10 +217,50 @@ def test_partner_that_leaves_at_the_plan_makes_another_beginning(run):
     training.before("plan", NAMES[:1] + NAMES[2:])
     training.close("refused")
     found = entered(training)
-    assert [(e.policies[0], e.outcome) for e in found] == [
-        ("run.start", "done"), ("run.start", "done"), ("run.end", "refused"),
-    ]  # fmt: skip
-    assert found[0].agreement != found[1].agreement
+    assert [entry.outcome for entry in found] == ["done", "done", "refused"]
+    assert found[0].document != found[1].document
+
+
+def test_plan_that_is_not_agreed_asks_nobody(run, agreed):
+    training, control = conduct(run)
+    revocation = agreed.revocation("police", now=NOW)
+    training._journal.office.agreements.keep_revocation(revocation, now=NOW)
+    with pytest.raises(NotPermittedError, match="no agreement is in force"):
+        training.before("plan", NAMES)
+    assert control.asked == []
+    assert not (run.path / "training.json").exists()
+    training.close("failed")
+    begun, ended = entered(training)
+    assert (begun.act, begun.outcome) == ("compute", "refused")
+    assert ended.outcome == "failed"
+    assert "run.not_permitted" in ended.policies
+    assert record(run)["outcome"] == "failed"
+
+
+def test_narrowed_plan_is_decided_anew(run, agreed, agree):
+    training, control = conduct(run)
+    training.before("plan", NAMES)
+    # By what is agreed now, the hub may not compute in the place of the one that has left.
+    shutil.rmtree(run.path.parent.parent / "agreements")
+    narrow = agree(
+        agreed.keys, contracts=agreed.agreement.contracts, compute=("insurer", "police", "telecom")
+    )
+    narrow.keep(run.path.parent.parent)
+    asked = len(control.asked)
+    with pytest.raises(NotPermittedError, match="hub may not compute"):
+        training.before("plan", NAMES[:1] + NAMES[2:])
+    assert len(control.asked) == asked
+    training.close("failed")
+    assert [entry.outcome for entry in entered(training)] == ["done", "refused", "failed"]
+
+
+def test_end_is_entered_by_the_decision_of_the_beginning(run, agreed):
+    training, _ = conduct(run)
+    through_align(training)
+    office = training._journal.office
+    office.agreements.keep_revocation(agreed.revocation("police", now=NOW), now=NOW)
+    training.close("done")
+    assert [entry.outcome for entry in entered(training)] == ["done", "done"]
 
 
 class Full:

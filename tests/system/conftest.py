@@ -22,9 +22,14 @@ import polars as pl
 import pytest
 
 from clients.demo.bringing_up import Town, join_partner, make_hub, run_command
+from clients.keys import load_keys
 from clients.node.home import Home
 from clients.node.spending import open_ledger
-from protocols.vertical.plan import TrainingPlan
+from clients.office import node_office
+from protocols.tlog.entry import Entry
+from protocols.vertical.contract import Contract
+from server.home import HubHome
+from server.log.opening import open_log
 
 PARTNERS = ("insurer", "telecom", "police")
 HOLDER = "insurer"
@@ -70,6 +75,24 @@ class Place:
     def record(self, run: str) -> dict:
         return json.loads((self.hub_run(run) / "record.json").read_text())
 
+    def agree(self, make, **terms):
+        """Keep an agreement at everybody that all have signed; by default it allows much."""
+        keys = {name: load_keys(self.node(name) / "keys").identity for name in PARTNERS}
+        keys["hub"] = HubHome(self.hub).identity_key()
+        contracts = {name: Contract.parse(contract_of(name)) for name in PARTNERS}
+        roots = (self.hub, *map(self.node, PARTNERS))
+        for root in roots:
+            shutil.rmtree(root / "agreements", ignore_errors=True)
+        return make(keys, **({"contracts": contracts} | terms)).keep(*roots)
+
+    def entries(self, name: str) -> list[Entry]:
+        """What stands in the log of a partner, or of the hub."""
+        if name == "hub":
+            with open_log(HubHome(self.hub)) as log:
+                return entries_of(log.office)
+        with node_office(Home(self.node(name))) as office:
+            return entries_of(office)
+
     def log(self, name: str) -> str:
         return (self.root / "logs" / f"{name}.log").read_text()
 
@@ -98,9 +121,7 @@ class Place:
         return self.ledger(name, run)[1]
 
     def ledger(self, name: str, run: str):
-        path = self.hub_run(run) / "training.json"
-        plan = TrainingPlan.decode(path.read_bytes())
-        with open_ledger(Home(self.node(name)), plan) as ledger:
+        with open_ledger(Home(self.node(name))) as ledger:
             return ledger.charges(run), run in ledger.open_runs()
 
     def spawn(self, name: str, *arguments: str) -> subprocess.Popen:
@@ -155,9 +176,15 @@ class Place:
         self.started.clear()
 
 
+def entries_of(office) -> list[Entry]:
+    origin = office.yearly.origin()
+    size = office.storage.edge(origin).size
+    return [Entry.decode(data) for data in office.storage.entries(origin, 0, size)]
+
+
 @pytest.fixture(scope="session")
-def template(tmp_path_factory) -> Place:
-    """A town made by `init`, `approve`, `join` and `trust`; nothing runs in it."""
+def template(tmp_path_factory, agree) -> Place:
+    """A town made by `init`, `approve`, `join` and `trust`, with an agreement; nothing runs."""
     root = tmp_path_factory.mktemp("town")
     place = Place(root)
     write_tables(place)
@@ -165,6 +192,7 @@ def template(tmp_path_factory) -> Place:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda name: join(town, place, name), PARTNERS))
         list(pool.map(lambda name: introduce(town, name), PARTNERS))
+    place.agree(agree)
     return place
 
 

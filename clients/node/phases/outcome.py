@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clients.node.entering import RunJournal
 from clients.node.files import load_array, load_json, store_array, store_json
 from clients.node.home import Home
 from clients.node.metrics import measure
@@ -21,6 +22,7 @@ from clients.node.phases.training import read_terms
 from clients.node.refinement import probabilities, refine
 from clients.node.session import Session
 from clients.node.table import load_table
+from clients.office import node_office
 from protocols.phase import PhaseReply, PhaseRequest, done
 from protocols.vertical.head import Terms, joint_logits
 from protocols.vertical.shares import Trio
@@ -38,6 +40,7 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
         return done()
     scoring = request.phase == "score"
     terms = read_terms(session, request)
+    _release(home, session, request.phase)
     logits = _open(session, request, terms, scoring=scoring)
     if logits is None:
         return done()
@@ -59,6 +62,19 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
             "label_holder_alone": None if own is None else own.rounded(),
         },
     )
+
+
+def _release(home: Home, session: Session, phase: str) -> None:
+    """Decide, and enter, that the scores are opened to the label holder.
+
+    How many people the label holder has is known to itself alone.
+    """
+    count = 0
+    if session.ours == session.plan.label_holder:
+        held = load_array(session.directory / "held_out.npy")
+        count = len(held) if phase == "score" else int(held.sum())
+    with node_office(home) as office:
+        RunJournal(office, session.plan).open_scores(phase, count)
 
 
 def _open(

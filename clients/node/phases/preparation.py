@@ -14,6 +14,7 @@ from clients.node.home import Home
 from clients.node.session import Session
 from clients.node.spending import open_ledger, reserve
 from clients.node.table import Table, load_table
+from clients.office import node_office
 from compliance.files import write_atomically
 from protocols.align.rows import RowMap
 from protocols.dp.events import DpEvent
@@ -35,12 +36,13 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
     table = table.taken(load_array(session.directory / "taken.npy"))
     _check_labels(session, table)
     place = RowMap(load_array(session.directory / "rows.npy"), session.total)
-    reserve(home, plan)
+    with node_office(home) as office:
+        reserve(home, plan, office.agreement())
     width = 0
     partner = plan.partner(session.ours)
     if partner.columns:
         narrowed = contract.narrowed(frozenset(partner.columns))
-        with open_ledger(home, plan) as ledger:
+        with open_ledger(home) as ledger:
             charge = session.charger(ledger, request.attempt)
             torch.set_num_threads(1)
             program = fit_encoder(
@@ -101,7 +103,7 @@ def _counted(home: Home, session: Session, attempt: int) -> dict[str, int]:
     """Release the counts that every owner needs, paid for here."""
     labels = load_array(session.directory / "own_labels.npy")
     held = load_array(session.directory / "held_out.npy")
-    with open_ledger(home, session.plan) as ledger:
+    with open_ledger(home) as ledger:
         program = release_counts(session.plan, labels, ~held, os.urandom)
         counts = drive(program, _performer(session.charger(ledger, attempt)))
     return {"trained": counts.trained, "positives": counts.positives}

@@ -7,10 +7,12 @@ import os
 
 import torch
 
+from clients.node.entering import RunJournal
 from clients.node.files import load_array, store_array
 from clients.node.home import Home
 from clients.node.session import Session
 from clients.node.spending import open_ledger
+from clients.office import node_office
 from protocols.dp.discrete import sample_discrete_gaussian
 from protocols.errors import MalformedMessageError
 from protocols.phase import PhaseReply, PhaseRequest, done
@@ -23,17 +25,19 @@ from protocols.vertical.terms import terms_of
 
 
 def run(home: Home, request: PhaseRequest) -> PhaseReply:
-    """Train, paying for every step before its gradients leave."""
+    """Train, if it is still agreed, paying for every step before its gradients leave."""
     session = Session.resume(home, request.run)
     session.begin(request)
     terms = read_terms(session, request)
     if session.ours not in session.plan.compute:
         return done()
+    with node_office(home) as office:
+        RunJournal(office, session.plan).begin_computing()
     torch.set_num_threads(1)
     names = session.plan.compute
     trio = Trio(names=(names[0], names[1], names[2]), ours=session.ours, random=os.urandom)
     with (
-        open_ledger(home, session.plan) as ledger,
+        open_ledger(home) as ledger,
         session.channel(request, session.charger(ledger, request.attempt)) as channel,
     ):
         head = channel.run(

@@ -18,7 +18,8 @@ print([name for name in heavy if name in sys.modules], file=sys.stderr)
 
 
 COMMANDS = [
-    (), ("agreement",), ("agreement", "draft"), ("replay",), ("verify",), ("search",),
+    (), ("incident",), ("incident", "open"), ("alarm", "settle"), ("integrity",),
+    ("agreement",), ("agreement", "draft"), ("replay",), ("verify",), ("search",),
     ("disclosures",), ("statement",), ("alarms",), ("export",), ("witness",),
 ]  # fmt: skip
 

@@ -1,6 +1,7 @@
 """An agreement goes round between three nodes and the hub, by the commands that people use."""
 
 import json
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -8,12 +9,22 @@ from typer.testing import CliRunner
 from clients.audit.cli import app
 from clients.audit.home import AuditHome
 from clients.node.home import Home
+from clients.office import node_office
 from clients.output import explain
 from compliance.agreement.coverage import Lookup
-from compliance.agreement.signing import SignedAgreement
+from compliance.agreement.profile import profile_digest, shipped_bytes
+from compliance.agreement.signing import SignedAgreement, sign_agreement
 from compliance.agreement.vocabulary import Channel, Role
 from compliance.policy.actors import Facts, Organisation, Person, StaffRole
 from compliance.policy.judge import Judge
+from compliance.staff.staff import Staff
+from protocols.tlog.entry import Entry
+
+
+@pytest.fixture(autouse=True)
+def _people(ring, staffed):
+    """Approvers at every node; commands act as one of them, and another agrees."""
+    staffed(*(ring.node(name) for name in ("insurer", "police", "telecom")))
 
 
 def run(*arguments, code=0):
@@ -50,6 +61,16 @@ def signed_by_all(ring, file):
         found = told("agreement", "sign", ring.node(name), file, "--yes")
         assert found["missing"] == []
     return found
+
+
+def kept_by_all(ring, file):
+    """Sign with all keys and keep it everywhere, for what is not about signing."""
+    agreement = SignedAgreement.parse(file.read_bytes()).agreement
+    homes = {name: AuditHome(Home(ring.node(name))) for name in ("insurer", "police", "telecom")}
+    keys = {name: home.identity() for name, home in homes.items()} | {"hub": ring.hub}
+    signatures = {name: sign_agreement(keys[name], agreement, name) for name in keys}
+    for home in homes.values():
+        home.agreements().keep(SignedAgreement(agreement, signatures), profile=shipped_bytes("tw"))
 
 
 def judge_at(ring, name):
@@ -123,9 +144,98 @@ def test_asked_and_not_confirmed_nothing_is_signed(ring):
     assert file.read_bytes() == before
 
 
-def test_diff_tells_what_changes_for_whom(ring):
+def entries_of(ring, name):
+    with node_office(Home(ring.node(name))) as office:
+        origin = office.yearly.origin()
+        size = office.storage.edge(origin).size
+        return [Entry.decode(data) for data in office.storage.entries(origin, 0, size)]
+
+
+def test_a_program_alone_signs_nothing(ring, monkeypatch):
+    file = drafted(ring)
+    monkeypatch.delenv("LIANFANG_AS")
+    monkeypatch.delenv("LIANFANG_SECOND")
+    run("agreement", "sign", ring.node("insurer"), file, "--yes", code=3)
+    assert "insurer" not in SignedAgreement.parse(file.read_bytes()).signatures
+    assert not list((ring.node("insurer") / "agreements").glob("*.signature"))
+    (entry,) = entries_of(ring, "insurer")
+    assert (entry.act, entry.outcome.value) == ("sign_agreement", "refused")
+
+
+def test_one_person_alone_asks_for_a_second_one(ring, monkeypatch):
+    file = drafted(ring)
+    monkeypatch.delenv("LIANFANG_SECOND")
+    run("agreement", "sign", ring.node("insurer"), file, "--yes", code=3)
+    assert not list((ring.node("insurer") / "agreements").glob("*.signature"))
+    staff = Staff(ring.node("insurer"))
+    (waiting,) = staff.consents.open(int(time.time()))
+    assert waiting.what.startswith("sign agreement")
+    staff.consents.agree(waiting.number, staff.find("eye"), now=int(time.time()))
+    assert told("agreement", "sign", ring.node("insurer"), file, "--yes")["signed"] == ["insurer"]
+
+
+def test_signing_and_revoking_are_entered_with_the_document(ring):
     file = drafted(ring)
     signed_by_all(ring, file)
+    digest = bytes.fromhex(told("agreement", "show", ring.node("insurer"))["digest"])
+    run("agreement", "revoke", ring.node("insurer"), "--reason", "breach", "--yes")
+    found = [(e.act, e.outcome.value, e.document) for e in entries_of(ring, "insurer")]
+    # Signing again, to take in what others signed, is no second act.
+    assert found == [("sign_agreement", "done", digest), ("revoke_agreement", "done", digest)]
+
+
+def test_without_a_hub_it_says_what_will_send_it(ring):
+    file = drafted(ring)
+    said = told("agreement", "sign", ring.node("insurer"), file, "--yes")
+    assert said["sent"] is False
+    assert "agreement sync" in said["next"]
+    assert "sync" in run("agreement", "sign", ring.node("police"), file, "--yes", "--offline")
+    found = told("agreement", "sync", ring.node("insurer"), code=1)
+    assert (found["reached"], "node join" in found["detail"]) == (False, True)
+
+
+def test_list_tells_every_version(ring):
+    assert told("agreement", "list", ring.node("insurer"))["agreements"] == []
+    file = drafted(ring)
+    kept_by_all(ring, file)
+    (found,) = told("agreement", "list", ring.node("insurer"))["agreements"]
+    assert (found["state"], found["version"]) == ("in_force", 1)
+    assert "in force" in run("agreement", "list", ring.node("insurer"))
+
+
+def test_signing_by_the_first_digits_of_what_is_kept(ring):
+    file = drafted(ring)
+    digest = told("agreement", "sign", ring.node("insurer"), file, "--yes")["digest"]
+    again = told("agreement", "sign", ring.node("insurer"), digest[:12], "--yes")
+    assert again["signed"] == ["insurer"]
+
+
+def test_nobody_signs_what_would_be_in_force_beside_another(ring):
+    kept_by_all(ring, drafted(ring))
+    rival = drafted(ring, "rival.json", "--days", "100")
+    run("agreement", "sign", ring.node("insurer"), rival, "--yes", code=3)
+    assert len(list((ring.node("insurer") / "agreements").glob("*.hub.signature"))) == 1
+
+
+def test_a_profile_of_the_drafters_own_making_must_be_named(ring):
+    file = drafted(ring)
+    value = json.loads(file.read_text())
+    lax = json.loads(shipped_bytes("tw"))
+    lax["retention"] = []
+    data = json.dumps(lax).encode()
+    digest = profile_digest(data).hex()
+    value["agreement"]["profile"]["digest"] = digest
+    file.write_text(json.dumps(value))
+    kept = ring.node("police") / "agreements" / "profiles" / f"{digest}.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(data)
+    run("agreement", "sign", ring.node("police"), file, "--yes", code=4)
+    run("agreement", "sign", ring.node("police"), file, "--yes", "--profile", digest[:12])
+
+
+def test_diff_tells_what_changes_for_whom(ring):
+    file = drafted(ring)
+    kept_by_all(ring, file)
     digest = told("agreement", "show", ring.node("insurer"))["digest"]
     second = drafted(ring, "second.json", "--supersedes", digest[:12])
     value = json.loads(second.read_text())
@@ -141,7 +251,7 @@ def test_diff_tells_what_changes_for_whom(ring):
 
 
 def test_one_party_ends_it_for_all(ring):
-    signed_by_all(ring, drafted(ring))
+    kept_by_all(ring, drafted(ring))
     found = told("agreement", "revoke", ring.node("telecom"), "--reason", "breach", "--yes")
     assert found["state"] == "revoked"
     taken = told("agreement", "revoke", ring.node("insurer"), "--apply", found["file"])
@@ -176,7 +286,7 @@ def test_a_draft_never_overwrites(ring):
 
 
 def test_replay_of_a_record_and_of_a_forged_one(ring):
-    signed_by_all(ring, drafted(ring))
+    kept_by_all(ring, drafted(ring))
     insurer = Organisation("insurer", Role.INSURER)
     person = Person(bytes(16), insurer, frozenset({StaffRole.DESK}))
     digest = told("agreement", "show", ring.node("insurer"))["agreement"]

@@ -29,7 +29,7 @@ from protocols.tlog.policy import Policy, Witness
 ORIGIN, NOW = "hub.example/audit/2026", 1_795_305_600
 FRAUD = "https://w3id.org/dpv#FraudPreventionAndDetection"
 PLAIN = Entry(
-    0, NOW, "insurer", b"a" * 16, Verb.CONSULT, FRAUD, "tw/pdpa-20-4",
+    0, NOW, "insurer", b"a" * 16, Verb.CONSULT, "evaluate", FRAUD, "tw/pdpa-20-4",
     Agreement("joint-defence", b"a" * 32), b"p" * 32, ("desk-checks",), Decision.PERMIT,
     Outcome.DONE, "fraud-reports", ("insurer",), 1, None, None, b"c" * 32,
 )  # fmt: skip
@@ -214,7 +214,7 @@ def test_log_that_does_not_hold_is_not_packed(hub, export):
     assert not list(hub.root.glob("*.zip"))
 
 
-def test_pack_of_a_node_has_agreements_and_policies(hub, ring):
+def test_pack_of_a_node_has_agreements_and_policies(hub, ring, staffed):
     file = ring.root / "agreement.json"
     contracts = [
         item
@@ -223,10 +223,11 @@ def test_pack_of_a_node_has_agreements_and_policies(hub, ring):
     ]
     insurer = ring.node("insurer")
     run("agreement", "draft", insurer, file, "--hub", "lianfang.example", *contracts)
+    staffed(*(ring.node(name) for name in ("insurer", "police", "telecom")))
     for name in ("insurer", "police", "telecom"):
-        run("agreement", "sign", ring.node(name), file, "--yes")
+        run("agreement", "sign", ring.node(name), file, "--yes", "--offline")
     ring.sign_as_hub(file)
-    digest = told("agreement", "sign", insurer, file, "--yes")["digest"]
+    digest = told("agreement", "sign", insurer, file, "--yes", "--offline")["digest"]
     policies = AuditHome(Home(insurer)).policies().current().digest
     assert policies == shipped_policies().digest
     named = Agreement("joint-defence", bytes.fromhex(digest))

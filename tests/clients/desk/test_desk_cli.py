@@ -134,7 +134,7 @@ def test_lights_are_explained_in_both_languages():
     assert len(as_json("light")["lights"]) == 4
 
 
-def test_audit_from_book_to_verdict(directory, tmp_path, person, town):
+def test_audit_from_book_to_verdict(directory, tmp_path, person, town, staffed):
     run("check", directory, "--kind", "phone", "--case", "C-1", given="0912345678\n")
     run("check", directory, "--kind", "tw_person_id", "--case", "C-2", given=person(1))
     names = ("evidence.json", "sample.json", "openings.json", "cases.csv")
@@ -144,7 +144,9 @@ def test_audit_from_book_to_verdict(directory, tmp_path, person, town):
     drawn = as_json("sample", "--evidence", evidence, "--seed", "2026", "--size", 20, "--out",
                     sample)  # fmt: skip
     assert drawn["drawn"] == 2
-    assert as_json("open", directory, "--sample", sample, "--out", openings)["opened"] == 2
+    staffed(directory)
+    opening = ("--sample", sample, "--out", openings, "--case", "A-1", "--reason", "yearly audit")
+    assert as_json("open", directory, *opening)["opened"] == 2
     assert openings.stat().st_mode & 0o077 == 0
     cases.write_text(f"case,kind,value\nC-1,phone,0912345678\nC-2,tw_person_id,{person(1)}\n")
     papers = ("--evidence", evidence, "--sample", sample, "--openings", openings, "--cases", cases)

@@ -36,6 +36,8 @@ from compliance.evaluations.holder import KeyHolder
 from compliance.evaluations.store import EpochStore
 from compliance.log.memory import MemoryStorage
 from compliance.log.second import FileCheckpoints
+from compliance.office.keys import LogKeys
+from compliance.office.opening import agreements_in, policies_in
 from protocols.epoch.grants import Grant
 from protocols.epoch.manifest import SignedManifest, sign_manifest
 from protocols.epoch.setup import KeygenTerms
@@ -52,7 +54,6 @@ from protocols.oprf.keygen import generate_key
 from protocols.oprf.shares import interpolate
 from protocols.oprf.suite import Suite
 from protocols.program import run_together
-from server.log.keys import LogKeys
 from server.log.opening import assemble
 from server.lookup.service import Evaluations
 from server.tables.errors import VersionConflictError
@@ -163,6 +164,7 @@ class Town:
     epochs: dict
     path: Path
     keys: dict
+    agreed: object
     hub: Hub = None
     opened: list = field(default_factory=list)
 
@@ -183,7 +185,15 @@ class Town:
         settings = self.home.settings()
         source = self.source(rows, settings.defaults(self.clock.now()))
         register = register or self.register()
-        return take_in(register, source, settings, self.home.benign(), self.actor(), **options)
+        return take_in(
+            register,
+            source,
+            settings,
+            self.home.benign(),
+            self.actor(),
+            enter=lambda _count: None,
+            **options,
+        )
 
     def source(self, rows, defaults):
         path = self.path / "given.csv"
@@ -206,7 +216,9 @@ class Town:
             self.node, self.hub, self.hub.manifest, Suite(load_group()), self.clock,
             random.SystemRandom().randbytes, **options,
         )  # fmt: skip
-        return Publisher(self.home, drafter, api=self.hub, evaluator=evaluator)
+        return Publisher(
+            self.home, drafter, api=self.hub, evaluator=evaluator, permit=lambda _signed: None
+        )
 
     def publish(self, register=None, **options):
         return self.publisher(register, **options).publish(self.actor())
@@ -231,6 +243,8 @@ class Town:
         log = assemble(
             "hub-taipei/audit", MemoryStorage(), FileCheckpoints(self.path / "hub" / "log-second"),
             LogKeys.draw(random.Random(4).randbytes), clock=self.clock, folder=self.path / "hub",
+            agreements=agreements_in(self.path / "hub", self.agreed.identities),
+            policies=policies_in(self.path / "hub"),
         )  # fmt: skip
         evaluations = Evaluations(
             journal=log.journal, holder=own, holders=bridge, store=own.store, book=own.book,
@@ -308,7 +322,7 @@ def killed():
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory):
+def template(tmp_path_factory, agree):
     """A node of the police, and two epochs that it and the other holders signed."""
     root = tmp_path_factory.mktemp("feed")
     contract = {
@@ -330,11 +344,18 @@ def template(tmp_path_factory):
     hexed = {name: key.public_key().public_bytes_raw().hex() for name, key in keys.items()}
     value = load_json(node.root / "node.json")
     value["hub"] |= {"api": "hub.example:8444", "identity": hexed["hub"]}
-    value["peers"] = {"telecom": hexed["telecom"]}
+    insurer = {"insurer": Ed25519PrivateKey.generate()}
+    value["peers"] = {
+        "telecom": hexed["telecom"],
+        "insurer": insurer["insurer"].public_key().public_bytes_raw().hex(),
+    }
     store_json(node.root / "node.json", value)
     fifth = make_epoch(FIRST, keys)
     terms = replace(FIRST, epoch=6, session=b"session-of-6....", previous=fifth.manifest.digest)
-    return SimpleNamespace(node=node, keys=keys, epochs={5: fifth, 6: make_epoch(terms, keys)})
+    agreed = agree(keys | insurer, hub="hub-taipei", holders=tuple(HOLDERS)).keep(node.root)
+    return SimpleNamespace(
+        node=node, keys=keys, agreed=agreed, epochs={5: fifth, 6: make_epoch(terms, keys)}
+    )
 
 
 def make_epoch(terms, keys):
@@ -353,9 +374,9 @@ def make_epoch(terms, keys):
 def town(template, tmp_path):
     """A copy of the node that a test may change, with a hub in epoch 5."""
     shutil.copytree(template.node.root, tmp_path / "police-node")
-    found = Town(
-        Home(tmp_path / "police-node"), FixedClock(NOW), template.epochs, tmp_path, template.keys
-    )
+    node = Home(tmp_path / "police-node")
+    found = Town(node, FixedClock(NOW), template.epochs, tmp_path, template.keys, template.agreed)
+    found.agreed.keep(tmp_path / "hub")
     found.begin(5)
     yield found
     found.close()

@@ -9,7 +9,14 @@ from protocols.lookup.payload import Status
 def test_canaries_are_published_and_counted_apart(town, given, ids):
     town.take_in([given(1)])
     register = town.register()
-    make_canaries(register, 30, town.home.settings(), town.actor(), random.Random(1).randbytes)
+    make_canaries(
+        register,
+        30,
+        town.home.settings(),
+        town.actor(),
+        random.Random(1).randbytes,
+        enter=lambda _count: None,
+    )
     assert register.canaries() == 30
     assert [(state, count) for state, _, count in register.counts()] == [(Status.REPORTED, 1)]
     assert town.publish().count == 31
@@ -30,17 +37,33 @@ def known_canaries(register):
 def test_canaries_differ_from_each_other_and_from_all_reported(town, given):
     register = town.register()
     source = random.Random(2)
-    make_canaries(register, 1, town.home.settings(), town.actor(), source.randbytes)
+    make_canaries(
+        register, 1, town.home.settings(), town.actor(), source.randbytes, enter=lambda _count: None
+    )
     # The same draws again meet the one that is there, and go on to another.
     repeating = random.Random(2)
-    make_canaries(register, 1, town.home.settings(), town.actor(), repeating.randbytes)
+    make_canaries(
+        register,
+        1,
+        town.home.settings(),
+        town.actor(),
+        repeating.randbytes,
+        enter=lambda _count: None,
+    )
     numbers = known_canaries(register)
     assert len(set(numbers)) == 2
 
 
 def test_report_on_a_canary_is_published_as_a_report(town, given):
     register = town.register()
-    make_canaries(register, 1, town.home.settings(), town.actor(), random.Random(3).randbytes)
+    make_canaries(
+        register,
+        1,
+        town.home.settings(),
+        town.actor(),
+        random.Random(3).randbytes,
+        enter=lambda _count: None,
+    )
     (number,) = (found.decode() for found in known_canaries(register))
     town.publish()
     town.take_in([given(1, value=number, status="confirmed")])

@@ -115,7 +115,7 @@ def write(town, data, name="given.csv"):
 def read(town, path):
     settings = town.home.settings()
     source = open_input(path, settings.defaults(town.clock.now()))
-    return take_in(town.register(), source, settings, None, town.actor())
+    return take_in(town.register(), source, settings, None, town.actor(), enter=lambda _count: None)
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
@@ -189,5 +189,7 @@ def test_killed_intake_leaves_the_register_as_it_was(town, given, killed):
 
     register = town.register()
     with pytest.raises(killed):
-        take_in(register, type(source)(rows()), settings, None, town.actor())
+        take_in(
+            register, type(source)(rows()), settings, None, town.actor(), enter=lambda _count: None
+        )
     assert [count for *_, count in town.register().counts()] == [1]

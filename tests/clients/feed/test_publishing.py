@@ -83,7 +83,9 @@ def test_report_that_adds_nothing_makes_no_version(town, given):
 def test_withdrawn_report_stays_as_a_correction_until_it_expires(town, given, ids):
     town.take_in([given(1, status="confirmed"), given(2)])
     town.publish()
-    withdrawal = withdraw_reports(town.register(), ["R1"], town.actor("mistaken identity"))
+    withdrawal = withdraw_reports(
+        town.register(), ["R1"], town.actor("mistaken identity"), enter=lambda _count: None
+    )
     assert withdrawal.withdrawn == 1
     found = town.publish()
     assert (found.version, found.count, found.upserted) == (2, 2, 1)
@@ -157,7 +159,7 @@ def test_quota_holds_back_new_reports_and_no_withdrawal(town, given, ids):
     town.take_in([given(n) for n in range(600)])
     town.publish()
     town.take_in([given(n) for n in range(600, 1100)])
-    withdraw_reports(town.register(), ["R1"], town.actor("wrong person"))
+    withdraw_reports(town.register(), ["R1"], town.actor("wrong person"), enter=lambda _count: None)
     found = town.publish()
     assert (found.left, found.missed.code, found.upserted) == (500, "quota_exhausted", 1)
     assert town.payload("tw_national_id", ids(1)).status is Status.WITHDRAWN
@@ -258,7 +260,7 @@ def test_killed_publication_resumes_to_one_version(
     before, version = town.hub.records(), town.hub.version()
     town.take_in([given(n) for n in range(10, 16)])
     if had:
-        withdraw_reports(town.register(), ["R0"], town.actor("wrong"))
+        withdraw_reports(town.register(), ["R0"], town.actor("wrong"), enter=lambda _count: None)
     with monkeypatch.context() as patched:
         owner, name = step
         patched.setattr(owner, name, dying(owner, name, killed, after=after))
@@ -298,7 +300,9 @@ def test_nothing_on_disk_or_on_the_wire_names_anybody(town, given, ids):
     rows[5] |= {"value": "Z-not-a-number"}
     town.take_in(rows)
     town.publish()
-    withdraw_reports(town.register(), ["R6"], town.actor("reason-naming-wang"))
+    withdraw_reports(
+        town.register(), ["R6"], town.actor("reason-naming-wang"), enter=lambda _count: None
+    )
     town.publish()
     secrets = [
         "case-of-wang-2026", "0912345678", "912345678", "wang.hsiao", "wang_line_id", "12345678",

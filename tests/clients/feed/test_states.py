@@ -91,12 +91,17 @@ def test_withdrawal_takes_all_that_a_report_names_and_no_other(town, given):
     phone = {"kind": "phone", "value": "0912-345-678"}
     town.take_in([given(1), given(1, **phone), given(2), given(3, status="confirmed")])
     register = town.register()
-    found = withdraw_reports(register, ["R1", "R3", "R9", "x" * 200], town.actor("wrong person"))
+    found = withdraw_reports(
+        register,
+        ["R1", "R3", "R9", "x" * 200],
+        town.actor("wrong person"),
+        enter=lambda _count: None,
+    )
     assert (found.withdrawn, found.unchanged) == (2, 0)
     assert [(one.row, one.field) for one in found.refusals] == [(3, "report_id"), (4, "report_id")]
     states = {state: count for state, _, count in register.counts()}
     assert states == {Status.REPORTED: 1, Status.WITHDRAWN: 3}
-    again = withdraw_reports(register, ["R1"], town.actor())
+    again = withdraw_reports(register, ["R1"], town.actor(), enter=lambda _count: None)
     assert (again.withdrawn, again.unchanged, again.refusals) == (0, 1, [])
     assert register.history("R3")[-1][2].reason == "wrong person"
 
@@ -104,7 +109,7 @@ def test_withdrawal_takes_all_that_a_report_names_and_no_other(town, given):
 def test_expired_report_cannot_be_withdrawn(town, given):
     town.take_in([given(1)])
     town.take_in([given(1, status="expired")])
-    found = withdraw_reports(town.register(), ["R1"], town.actor())
+    found = withdraw_reports(town.register(), ["R1"], town.actor(), enter=lambda _count: None)
     assert "expired -> withdrawn" in found.refusals[0].rule
 
 

@@ -170,6 +170,6 @@ def test_revoked_indicator_withdraws_what_it_reported(town):
     for changes in ({}, {"revoked": True}):
         path.write_bytes(bundled(by_hand(**changes)))
         source = open_input(path, settings.defaults(town.clock.now()))
-        intake = take_in(register, source, settings, None, town.actor())
+        intake = take_in(register, source, settings, None, town.actor(), enter=lambda _count: None)
         assert (intake.accepted, intake.refusals) == (1, [])
     assert [state for state, *_ in register.counts()] == [Status.WITHDRAWN]

@@ -236,7 +236,7 @@ def test_second_manifest_for_an_epoch_is_an_alarm(asker, town):
     asker.trust.manifest(asker.api, now)
     other = town.signed_manifest(contributors={"police": 1, "telecom": 2, "bank": 3})
     with pytest.raises(ForkedEpochError, match="epoch 5"):
-        asker.trust.admit(other, now)
+        asker.trust.admit(other, asker.api, now)
     assert asker.alarms() == [AlarmKind.FORKED_EPOCH]
     assert asker.trust.known(5).digest == town.manifest.digest
 
@@ -248,7 +248,7 @@ def test_refreshed_shares_follow_and_the_old_ones_do_not_come_back(asker, town):
     town.refresh_shares()
     assert asker.trust.manifest(asker.api, now).record.generation == 1
     with pytest.raises(ForkedEpochError):
-        asker.trust.admit(old, now)
+        asker.trust.admit(old, asker.api, now)
 
 
 def test_manifest_needs_every_holder_and_its_time(asker, town):
@@ -256,9 +256,9 @@ def test_manifest_needs_every_holder_and_its_time(asker, town):
     missing = dict(town.signed.signatures)
     missing.pop("police")
     with pytest.raises(InvalidProofError, match="police"):
-        asker.trust.admit(replace(town.signed, signatures=missing), now)
+        asker.trust.admit(replace(town.signed, signatures=missing), asker.api, now)
     with pytest.raises(WrongEpochError):
-        asker.trust.admit(town.signed, now + 10**9)
+        asker.trust.admit(town.signed, asker.api, now + 10**9)
     assert asker.trust.known(5) is None
 
 

@@ -1,20 +1,28 @@
-"""Three nodes of one town, made as operators make them; nothing runs and nothing is sent."""
+"""Three nodes of one town under an agreement; nothing runs and nothing is sent."""
 
 import copy
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from clients.keys import load_keys
 from clients.node.answering import answer
 from clients.node.files import load_json, store_json
+from clients.node.home import Home
 from clients.node.joining import make_node, pin_peer
 from clients.node.phases import run as run_phase
+from clients.office import node_office
 from protocols.phase import PhaseReply, PhaseRequest
+from protocols.tlog.entry import Entry
+from protocols.vertical.contract import Contract
 from protocols.vertical.plan import TrainingPlan
 from server.training.proposal import Choices, propose
 
@@ -42,12 +50,18 @@ TABLES = {
 }
 
 
+# What opening a node's office makes at the first time.
+LOG = ("log", "log-second", "policies")
+
+
 @dataclass
 class Town:
     """The nodes' directories, and what a hub would say to them."""
 
     root: Path
     requests: dict[str, dict]
+    agreed: Any
+    agree: Callable[..., Any]
 
     def node(self, name: str) -> Path:
         return self.root / name
@@ -80,18 +94,52 @@ class Town:
         path = self.node(name) / "policy.json"
         store_json(path, load_json(path) | changes)
 
+    def agree_otherwise(self, **terms: object) -> None:
+        """Put another agreement in the place of the one that there is."""
+        contracts = {
+            name: Contract.parse(request["contract"]) for name, request in self.requests.items()
+        }
+        self.agreed = self.agree(self.agreed.keys, **({"contracts": contracts} | terms))
+        for name in CONTRACTS:
+            shutil.rmtree(self.node(name) / "agreements", ignore_errors=True)
+            keep_closed(self.agreed, self.node(name))
+
+    def revoke(self, party: str) -> None:
+        """Let a party end the agreement; every node hears of it."""
+        now = int(time.time())
+        revocation = self.agreed.revocation(party, now=now)
+        for name in CONTRACTS:
+            with node_office(Home(self.node(name))) as office:
+                office.agreements.keep_revocation(revocation, now=now)
+
+    def entries(self, name: str) -> list[Entry]:
+        """Return what stands in a node's own log."""
+        with node_office(Home(self.node(name))) as office:
+            origin = office.yearly.origin()
+            size = office.storage.edge(origin).size
+            return [Entry.decode(data) for data in office.storage.entries(origin, 0, size)]
+
     def files(self, name: str) -> dict[str, bytes]:
-        """Return everything in a node's directory."""
+        """Return everything in a node's directory but its log, which has every refusal too."""
         node = self.node(name)
         found = {}
         for path in sorted(node.rglob("*")):
+            if path.relative_to(node).parts[0] in LOG:
+                continue
             found[str(path.relative_to(node))] = path.read_bytes() if path.is_file() else b""
         return found
 
 
+def keep_closed(agreed: Any, node: Path) -> None:
+    """Keep an agreement as a node does, closed to others."""
+    agreed.keep(node)
+    for path in (node / "agreements").rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+
+
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Town:
-    """Three nodes that have pinned one another's keys."""
+def template(tmp_path_factory: pytest.TempPathFactory, agree: Callable[..., Any]) -> Town:
+    """Three nodes that have pinned one another's keys and signed an agreement with a hub."""
     root = tmp_path_factory.mktemp("town")
     requests = {}
     for name, columns in CONTRACTS.items():
@@ -110,7 +158,18 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Town:
         for other, request in requests.items():
             if other != name:
                 pin_peer(root / name, other, request["identity"])
-    return Town(root, requests)
+    keys = {name: load_keys(Home(root / name).keys).identity for name in requests}
+    keys["hub"] = Ed25519PrivateKey.generate()
+    for name in requests:
+        path = root / name / "node.json"
+        config = load_json(path)
+        config["hub"]["identity"] = keys["hub"].public_key().public_bytes_raw().hex()
+        store_json(path, config)
+    contracts = {name: Contract.parse(request["contract"]) for name, request in requests.items()}
+    agreed = agree(keys, contracts=contracts)
+    for name in requests:
+        keep_closed(agreed, root / name)
+    return Town(root, requests, agreed, agree)
 
 
 @pytest.fixture
@@ -121,7 +180,7 @@ def town(template: Town, tmp_path: Path) -> Town:
     for name in template.requests:
         path = root / name / "node.json"
         path.write_text(path.read_text().replace(str(template.root), str(root)))
-    return Town(root, copy.deepcopy(template.requests))
+    return Town(root, copy.deepcopy(template.requests), template.agreed, template.agree)
 
 
 @pytest.fixture(scope="session")

@@ -6,18 +6,29 @@ import time
 
 import pytest
 
-from clients.node.deciding import MAX_REASON, account, decide, pending
-from clients.node.files import load_json, store_json
+from clients.node import deciding
+from clients.node.deciding import MAX_REASON, account, pending
+from clients.node.files import exclusive, load_json, store_json
 from clients.node.home import Home
 from clients.node.session import Session
 from clients.node.spending import open_ledger, reserve
+from clients.office import node_office
 from compliance.configuration import ConfigError
+from compliance.errors import NotPermittedError
+from compliance.policy.actors import StaffRole
 from protocols.dp.events import Gaussian
 from protocols.errors import MalformedMessageError
 from protocols.phase import Status
 from protocols.vertical.budget import head_noise_multiplier, own_event
 
 RUN = "spring"
+
+
+def decide(node, run, *, accept, reason, roles=(StaffRole.APPROVER,), account="lin"):
+    """Decide as one of the node's staff; nobody if there are no roles."""
+    with node_office(Home(node)) as office:
+        by = office.person(account, roles) if roles else office.own
+        return deciding.decide(node, run, accept=accept, reason=reason, by=by, office=office)
 
 
 def offered(town, plan, deadline_s=30):
@@ -126,6 +137,66 @@ def test_unknown_run_is_told(town):
             act(node, "../keys")
 
 
+def test_who_decided_stands_in_the_log(by_hand):
+    node, plan = by_hand.node("telecom"), by_hand.plan()
+    reply = offered(by_hand, plan)
+    decide(node, RUN, accept=True, reason="")
+    assert reply().status is Status.DONE
+    other = offered(by_hand, by_hand.plan(steps=6))
+    decide(node, RUN, accept=False, reason="too many", roles=(StaffRole.OPERATOR,), account="wu")
+    assert other().code == "by_hand"
+    taken, refused = by_hand.entries("telecom")
+    assert (taken.act, refused.act) == ("accept_run", "refuse_run")
+    with node_office(Home(node)) as office:
+        people = [office.person(name, ()).pseudonym for name in ("lin", "wu")]
+    assert [taken.actor, refused.actor] == people
+
+
+@pytest.mark.parametrize("roles", [(StaffRole.DESK,), (StaffRole.OPERATOR,)])
+def test_who_may_not_accept_is_denied_and_the_run_still_waits(by_hand, roles):
+    node = by_hand.node("telecom")
+    reply = offered(by_hand, by_hand.plan(), deadline_s=5)
+    for _ in range(2):
+        with pytest.raises(NotPermittedError, match="accept_run"):
+            decide(node, RUN, accept=True, reason="", roles=roles)
+    assert pending(node)[0]["state"] == "waiting for you"
+    assert [(e.act, e.outcome) for e in by_hand.entries("telecom")] == [
+        ("accept_run", "refused")
+    ] * 2
+    decide(node, RUN, accept=True, reason="")
+    assert reply().status is Status.DONE
+
+
+def test_program_does_not_decide_by_hand(by_hand):
+    node = by_hand.node("telecom")
+    reply = offered(by_hand, by_hand.plan(), deadline_s=5)
+    with pytest.raises(ConfigError, match="waits for a person; name your account with --as"):
+        decide(node, RUN, accept=True, reason="", roles=())
+    decide(node, RUN, accept=False, reason="no")
+    assert reply().code == "by_hand"
+
+
+def test_approval_counts_for_nothing_once_the_agreement_is_revoked(by_hand):
+    node = by_hand.node("telecom")
+    reply = offered(by_hand, by_hand.plan())
+    with exclusive(Home(node).inbox):  # the node reads the decision only after this
+        path = Home(node).inbox / f"{RUN}.json"
+        with node_office(Home(node)) as office:
+            by = office.person("lin", (StaffRole.APPROVER,)).fields()
+        by_hand.revoke("police")
+        decision = {"accept": True, "reason": "", "by": by}
+        store_json(path, load_json(path) | {"decision": decision})
+    told = reply()
+    assert (told.status, told.code) == (Status.REFUSED, "not_permitted")
+    assert not (node / "runs" / RUN).exists()
+
+
+def test_person_is_not_asked_about_what_is_not_agreed(by_hand):
+    by_hand.revoke("police")
+    assert by_hand.offer("telecom", by_hand.plan()).code == "not_permitted"
+    assert pending(by_hand.node("telecom")) == []
+
+
 def test_damaged_inbox_is_named(town):
     (Home(town.node("telecom")).inbox / "x.json").write_text("{")
     with pytest.raises(ConfigError, match=r"x\.json: not valid JSON"):
@@ -137,8 +208,8 @@ def test_account_of_a_run_that_broke_off_tells_all_that_was_paid(town):
     town.offer("telecom", plan)
     assert account(home.root, RUN)["epsilon"] == 0
     session = Session.resume(home, RUN)
-    reserve(home, plan)
-    with open_ledger(home, plan) as ledger:
+    reserve(home, plan, town.agreed.agreement)
+    with open_ledger(home) as ledger:
         charge = session.charger(ledger, 1)
         charge("encoder/means", own_event(plan, "telecom"))
         means_alone = account(home.root, RUN)["epsilon"]

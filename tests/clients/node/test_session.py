@@ -77,9 +77,9 @@ def test_changed_plan_of_a_begun_run_is_refused_and_changes_nothing(town, accept
 
 def test_finish_deletes_secrets_and_keeps_the_record(town, accepted):
     plan, home = accepted.plan, accepted.home
-    reserve(home, plan)
+    reserve(home, plan, town.agreed.agreement)
     event = own_event(plan, "telecom")
-    with open_ledger(home, plan) as ledger:
+    with open_ledger(home) as ledger:
         accepted.charger(ledger, 1)("encoder/means", event)
     store_json(accepted.directory / "sent.json", {"align.1": {"hub": 7}})
     reply = town.ask("telecom", "finish", {})
@@ -91,7 +91,7 @@ def test_finish_deletes_secrets_and_keeps_the_record(town, accepted):
     assert not left & SECRETS
     assert not any(name.startswith("checkpoint") for name in left)
     assert load_json(accepted.directory / "record.json")["plan_hash"] == plan.digest.hex()
-    with open_ledger(home, plan) as ledger:
+    with open_ledger(home, town.agreed.agreement) as ledger:
         assert not ledger.open_runs()
         # What was not paid is free again; what was paid is not.
         (first, *_) = scopes(home, plan)
@@ -114,7 +114,7 @@ def test_prepare_with_a_broken_table_charges_nothing(town, accepted):
     store_json(accepted.directory / "alignment.json", {"total": 8})
     contract = town.root / "telecom.json"
     contract.write_text(contract.read_text().replace("1000", "150"))
-    reserve(accepted.home, town.plan(run="other"))
+    reserve(accepted.home, town.plan(run="other"), town.agreed.agreement)
     ledger = accepted.home.ledger.read_bytes()
     reply = town.ask("telecom", "prepare", {})
     assert (reply.status, reply.code) == (Status.FAILED, "invalid_table")

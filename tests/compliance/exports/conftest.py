@@ -45,6 +45,7 @@ ENTRY = Entry(
     organisation="insurer",
     actor=b"a" * 16,
     verb=Verb.CONSULT,
+    act="evaluate",
     purpose=FRAUD,
     basis="tw/pdpa-20-4",
     agreement=Agreement("joint-defence", b"a" * 32),

@@ -41,6 +41,7 @@ ENTRY = Entry(
     organisation="insurer",
     actor=b"a" * 16,
     verb=Verb.CONSULT,
+    act="evaluate",
     purpose="https://w3id.org/dpv#FraudPreventionAndDetection",
     basis="tw.fraud-act.art-7-ii",
     agreement=Agreement("tri-party-2026", b"a" * 32),

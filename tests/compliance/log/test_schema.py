@@ -2,6 +2,7 @@
 
 import threading
 import traceback
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import inspect
@@ -11,6 +12,7 @@ from compliance.log import schema
 from compliance.log.engine import open_engine, writing
 from compliance.log.errors import StorageError
 from compliance.log.sqlstore import SqlStorage
+from compliance.log.storage import Place
 
 
 def set_version(address, version):
@@ -26,7 +28,8 @@ def test_new_database_gets_all_tables_once(address):
     schema.migrate(storage._engine)
     names = set(inspect(storage._engine).get_table_names())
     assert names == {
-        "tlog", "tlog_entry", "tlog_tile", "tlog_part", "tlog_part_key", "tlog_schema",
+        "tlog", "tlog_entry", "tlog_tile", "tlog_part", "tlog_part_key", "tlog_document",
+        "tlog_schema",
     }  # fmt: skip
     storage.close()
 
@@ -70,6 +73,24 @@ def test_database_of_another_version_is_refused(address, monkeypatch):
     engine.dispose()
     assert len(ran) == 1
     SqlStorage.open(address).close()
+
+
+def test_documents_of_earlier_entries_are_found_after_the_migration(address, tools, tmp_path):
+    storage = SqlStorage.open(address)
+    log = tools.World(storage, tmp_path).open()
+    digest = b"d" * 32
+    log.append(tools.make_entry(0))
+    log.append(replace(tools.make_entry(1), document=digest))
+    with storage._writing() as connection:
+        schema.DOCUMENTS.drop(connection)
+    storage.close()
+    set_version(address, 1)
+    engine = open_engine(address)
+    schema.migrate(engine)
+    engine.dispose()
+    storage = SqlStorage.open(address)
+    assert storage.find_documents(digest) == [Place(log.origin, 1)]
+    storage.close()
 
 
 def test_failed_migration_leaves_the_database_as_it_was(address, monkeypatch):

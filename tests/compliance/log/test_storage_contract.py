@@ -17,11 +17,13 @@ def part(tag):
     return SealedPart(b"c" * 32, b"sealed", b"key", b"case" + tag, b"subject" + tag)
 
 
-def append(storage, entries, origin=A, parts=()):
+def append(storage, entries, origin=A, parts=(), documents=()):
     """Append entries where the log ends."""
     tip = load_tip(storage, origin)
     after, tiles = grow(tip, entries, storage, origin)
-    batch = Batch(tip.edge, after.edge, tuple(entries), tuple(tiles), tuple(parts))
+    batch = Batch(
+        tip.edge, after.edge, tuple(entries), tuple(tiles), tuple(parts), tuple(documents)
+    )
     with storage.exclusive(origin) as turn:
         turn.append(batch)
 
@@ -193,3 +195,28 @@ def test_private_parts_are_found_and_erased_by_tag(opened):
     assert opened.part(Place(A, 2)) == part(b"2")
     assert opened.erase_parts(b"subject1", 78) == []
     assert opened.entries(A, 0, 3) == [b"a", b"b", b"c"]
+
+
+def test_documents_are_found_where_they_are_named(opened):
+    first, second = b"1" * 32, b"2" * 32
+    append(opened, [b"a", b"b", b"c"], documents=[(0, first), (2, second)])
+    append(opened, [b"d"], B, documents=[(0, first)])
+    append(opened, [b"e"], documents=[(3, first)])
+    assert opened.find_documents(first) == [Place(A, 0), Place(A, 3), Place(B, 0)]
+    assert opened.find_documents(second) == [Place(A, 2)]
+    assert opened.find_documents(b"3" * 32) == []
+
+
+def test_document_of_an_undone_batch_is_not_on_record(opened):
+    tip = load_tip(opened, A)
+    after, tiles = grow(tip, [b"a"], opened, A)
+    batch = Batch(tip.edge, after.edge, (b"a",), tuple(tiles), documents=((0, b"1" * 32),))
+
+    def append_and_fail():
+        with opened.exclusive(A) as turn:
+            turn.append(batch)
+            raise RuntimeError("undone")
+
+    with pytest.raises(RuntimeError, match="undone"):
+        append_and_fail()
+    assert opened.find_documents(b"1" * 32) == []

@@ -15,7 +15,7 @@ from compliance.agreement.terms import Party
 from compliance.agreement.vocabulary import Role, Title
 from compliance.policy.actors import Organisation, Person, StaffRole
 from compliance.policy.judge import Judge
-from compliance.policy.policyset import shipped_policies
+from compliance.policy.policyset import PolicySet, shipped_policies
 from compliance.policy.store import PolicyStore
 
 BEGINS, ENDS = 1_800_000_000, 1_830_000_000
@@ -40,9 +40,10 @@ class Court:
         return Person(pseudonym, self.organisation(name), frozenset({StaffRole(role)}))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def policies():
-    return POLICIES
+    # A set of its own for each test: it remembers its answers.
+    return PolicySet.decode(POLICIES.encode())
 
 
 @pytest.fixture

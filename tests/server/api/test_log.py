@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from compliance.agreement.drafting import FRAUD
 from compliance.log.export import export_log
 from compliance.log.verify import verify_export
 from protocols.lookup.request import NO_CASE, Purpose
@@ -26,14 +27,6 @@ def asked(world, inputs=INPUTS, **changes):
     return world.sign(world.query(inputs).request, **changes)
 
 
-def break_log(world):
-    """Leave a database in which nothing can be entered."""
-    connection = sqlite3.connect(world.directory / "log" / "log.sqlite")
-    connection.execute("ALTER TABLE tlog_entry RENAME TO gone")
-    connection.commit()
-    connection.close()
-
-
 def test_evaluation_has_one_entry_and_its_repetition_none(world):
     request = asked(world)
     for _ in range(3):
@@ -45,9 +38,12 @@ def test_evaluation_has_one_entry_and_its_repetition_none(world):
     assert (first.organisation, first.verb, first.outcome) == (
         "insurer", Verb.CONSULT, Outcome.DONE,
     )  # fmt: skip
-    assert (first.count, first.recipients, first.policies) == (3, ("insurer",), ("lookup.grant",))
+    assert (first.count, first.recipients) == (3, ("insurer",))
+    assert (first.act, first.policies) == ("evaluate", ("partners-take-part",))
     assert first.subject_matter == "epoch-5/counter"
-    assert first.agreement.digest == world.manifest.digest
+    assert first.agreement.digest == world.agreed.agreement.digest
+    assert (first.purpose, first.basis) == (FRAUD, "tw/pdpa-20")
+    assert first.policy_set == world.parts.log.office.policies.current().digest
     assert first.actor == second.actor
     assert first.commitment != second.commitment
 
@@ -78,7 +74,7 @@ def test_refused_request_has_one_entry_with_the_reason(make_world):
     for entry in found:
         assert (entry.decision, entry.outcome) == (Decision.DENY, Outcome.REFUSED)
         assert (entry.organisation, entry.count, entry.recipients) == ("insurer", 0, ())
-    assert [entry.agreement is None for entry in found] == [False] * 4 + [True]
+        assert entry.agreement.digest == world.agreed.agreement.digest
     assert found[-1].subject_matter == "epoch/counter"
 
 
@@ -90,8 +86,8 @@ def test_charged_request_that_fails_elsewhere_says_so_once(world):
     world.others.silent = set()
     assert world.post(request).status_code == 200
     assert [(e.outcome, e.policies) for e in world.entries()] == [
-        (Outcome.DONE, ("lookup.grant",)),
-        (Outcome.FAILED, ("too_few_holders",)),
+        (Outcome.DONE, ("partners-take-part",)),
+        (Outcome.FAILED, ("partners-take-part", "too_few_holders")),
     ]
     assert world.used() == 3
 
@@ -100,7 +96,9 @@ def test_holder_that_refuses_is_entered_without_its_words(world):
     for name, holder in world.others.holders.items():
         world.others.holders[name] = replace(holder, identities={}.get)
     assert world.post(asked(world)).status_code == 403
-    assert [e.policies for e in world.entries()] == [("lookup.grant",), ("holder_refused",)]
+    assert [e.policies for e in world.entries()] == [
+        ("partners-take-part",), ("holder_refused",),
+    ]  # fmt: skip
 
 
 def test_private_part_alone_leads_to_the_request(world):
@@ -111,9 +109,8 @@ def test_private_part_alone_leads_to_the_request(world):
     for secret in (request.digest, request.case, request.request_id):
         assert secret.hex().encode() not in data
         assert secret not in (world.directory / "log" / "log.sqlite").read_bytes()
-    journal = log.journal
-    (place,) = journal._parts.find_subject(f"request {request.digest.hex()}")
-    part = journal._parts.read(place, entry.commitment)
+    (place,) = log.office.parts.find_subject(f"request {request.digest.hex()}")
+    part = log.office.parts.read(place, entry.commitment)
     assert (part.case, place.index) == (request.case.hex(), 0)
 
 
@@ -146,7 +143,7 @@ def test_kill_around_the_entry_leaves_one_entry_and_one_charge(world, step, left
     assert world.used() == 3
 
 
-def test_without_the_log_there_is_no_answer_and_no_refusal(world, problem):
+def test_without_the_log_there_is_no_answer_and_no_refusal(world, problem, break_log):
     request, refused = asked(world), asked(world, case=NO_CASE)
     break_log(world)
     for _ in range(2):
@@ -164,7 +161,7 @@ def test_publication_is_entered_once_before_it_is_in_force(world):
     assert entry.subject_matter == "epoch-5/table"
 
 
-def test_without_the_log_the_former_table_stays_in_force(world, problem):
+def test_without_the_log_the_former_table_stays_in_force(world, problem, break_log):
     world.publish(world.delta(world.records(3)))
     delta = world.delta(world.records(2))
     break_log(world)

@@ -26,6 +26,7 @@ CHECKS = [
 ]
 REQUEST = "application/vnd.lianfang.evaluation-request"
 DELTA = "application/vnd.lianfang.table-delta"
+APPLIED = "application/vnd.lianfang.table-acknowledgement"
 
 
 @st.composite
@@ -37,7 +38,7 @@ def changed(draw, good):
     return bytes(data[: draw(st.integers(0, len(data)))]) if draw(st.booleans()) else bytes(data)
 
 
-@schemathesis.serializer(REQUEST, DELTA)
+@schemathesis.serializer(REQUEST, DELTA, APPLIED)
 def send_bytes(context, value):
     return value if isinstance(value, bytes) else str(value).encode()
 
@@ -46,7 +47,8 @@ def send_all(world, name, examples):
     """Send cases of every operation as one partner; return how many there were."""
     signed = [world.sign(world.query(inputs).request).encode() for inputs in ((b"x",), (b"y",) * 3)]
     deltas = [world.delta(world.records(n)).encode() for n in (1, 30)]
-    bodies = {REQUEST: signed, DELTA: deltas, "application/octet-stream": deltas}
+    applied = [world.applied("police", reader=name).encode()]
+    bodies = {REQUEST: signed, DELTA: deltas, "application/octet-stream": deltas, APPLIED: applied}
     for kind, good in bodies.items():
         schemathesis.openapi.media_type(kind, st.one_of(st.binary(max_size=300), changed(good)))
     schema = schemathesis.openapi.from_dict(json.loads(openapi_document()))

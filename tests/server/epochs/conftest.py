@@ -16,11 +16,16 @@ from clients.node.files import load_json, store_json
 from clients.node.home import Home
 from clients.node.joining import keep_welcome, make_node, pin_peer
 from compliance.clock import FixedClock
+from compliance.policy.actors import StaffRole
+from compliance.staff.accounts import Account, State
+from compliance.staff.passwords import Cost
+from compliance.staff.staff import Staff
 from protocols.group.select import load_group
 from protocols.lookup.request import NO_CASE, Purpose, sign_request
 from protocols.oprf import client
 from protocols.oprf.suite import Mode, Suite
 from protocols.oprf.threshold import Query
+from protocols.tlog.entry import Entry
 from server.epochs.holding import open_holding
 from server.epochs.service import Epochs
 from server.home import HubHome
@@ -30,6 +35,10 @@ from server.standing import Standing
 
 PARTNERS = ("insurer", "telecom", "police")
 HOLDERS = ("police", "telecom")
+# Accounts of the hub's staff, with what they do.
+STAFF = {"olga": StaffRole.OPERATOR, "amy": StaffRole.APPROVER, "carl": StaffRole.COMPLIANCE}
+ACTS = {"begin_epoch", "refresh_epoch", "end_epoch"}
+CHEAP = Cost(64, 1, 1)
 CONTRACT = {
     "identifier": {"column": "id", "kind": "opaque"},
     "label": None,
@@ -52,7 +61,12 @@ class Place:
     hub: HubHome
     clock: FixedClock
     suite: Suite
+    agreed: object
     services: dict[str, HolderService] = field(default_factory=dict)
+
+    def person(self, name):
+        """A member of the hub's staff."""
+        return self.log.office.person(name, [STAFF[name]])
 
     def node(self, name):
         return HolderHome(Home(self.root / name))
@@ -99,9 +113,27 @@ class Place:
             self.services.pop(name).stop()
         until(lambda: not set(names) & self.standing.connected())
 
-    def ask(self, **request):
-        """Send the hub a control request in process."""
+    def ask(self, *, by="olga", second="amy", reason="as planned", **request):
+        """Send the hub a control request in process; an act by persons, none if empty."""
+        if request["action"] in ACTS:
+            who = {"by": self.person(by) if by else self.log.office.own, "second": None}
+            who |= {"second": self.person(second)} if second else {}
+            order = {name: one and one.fields() for name, one in who.items()}
+            request = request | order | {"reason": reason}
         return self.epochs.control(request)
+
+    def agree_otherwise(self, agreed):
+        """Put another agreement in the place of the one that all have."""
+        for root in (self.hub.root, *(self.root / name for name in PARTNERS)):
+            shutil.rmtree(root / "agreements")
+        if agreed is not None:
+            agreed.keep(self.hub.root, *(self.root / name for name in PARTNERS))
+
+    def entries(self):
+        """What stands in the hub's log."""
+        origin = self.log.yearly.origin()
+        size = self.log.storage.edge(origin).size
+        return [Entry.decode(data) for data in self.log.storage.entries(origin, 0, size)]
 
     def followed(self, **request):
         """Begin a set-up and return how it ended."""
@@ -145,6 +177,31 @@ def suite():
 
 
 @pytest.fixture(scope="session")
+def keys_of(template):
+    """The private identity keys of all parties."""
+    found = {name: Home(template / name) for name in PARTNERS}
+    keys = {name: HolderHome(home).identity() for name, home in found.items()}
+    return keys | {"hub": HubHome(template / "hub").identity_key()}
+
+
+@pytest.fixture(scope="session")
+def make_agreed(agree, keys_of):
+    """Make agreements of the hub and its partners; the insurer holds no share."""
+
+    def make(**terms):
+        usual = {"holders": ("hub", *HOLDERS), "quota": 120_000}
+        return agree(keys_of, hub="fraud-hub", **(usual | terms))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def agreed(make_agreed):
+    """The agreement that all have."""
+    return make_agreed()
+
+
+@pytest.fixture(scope="session")
 def template(tmp_path_factory):
     """A hub and three partners that joined it and pinned one another; nothing runs."""
     root = tmp_path_factory.mktemp("epochs")
@@ -166,11 +223,21 @@ def template(tmp_path_factory):
         for other, identity in identities.items():
             if other != name:
                 pin_peer(root / name, other, identity)
+    accounts = {
+        name: Account(
+            name, name, frozenset({role}), State.ACTIVE,
+            Staff(hub.root, cost=CHEAP).hash_of(f"a long enough secret of {name}"),
+            created=now, changed=now,
+        )
+        for name, role in STAFF.items()
+    }  # fmt: skip
+    with Staff(hub.root).exclusive() as (_, store):
+        store(accounts)
     return root
 
 
 @pytest.fixture
-def place(template, tmp_path, suite):
+def place(template, tmp_path, suite, agreed):
     """A copy of the template on a port of its own, with the hub served and no holder yet."""
     root = tmp_path / "place"
     shutil.copytree(template, root)
@@ -184,7 +251,8 @@ def place(template, tmp_path, suite):
         config = load_json(path)
         config["hub"]["link"] = f"127.0.0.1:{port}"
         store_json(path, config)
-    made = Place(root, HubHome(root / "hub"), FixedClock(int(time.time())), suite)
+    agreed.keep(root / "hub", *(root / name for name in PARTNERS))
+    made = Place(root, HubHome(root / "hub"), FixedClock(int(time.time())), suite, agreed)
     made.serve()
     yield made
     for service in made.services.values():

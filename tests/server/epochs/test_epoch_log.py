@@ -10,16 +10,9 @@ from clients.witness.pins import Pin, Pins
 from clients.witness.service import witness_folder
 from protocols.errors import OutOfTurnError
 from protocols.tlog.asking import ADD_CHECKPOINT
-from protocols.tlog.entry import Entry
+from protocols.tlog.entry import Outcome, Verb
 from server.log.status import describe, list_witness
 from server.standing import HolderRefusedError
-
-
-def entered(place):
-    log = place.log
-    origin = log.yearly.origin()
-    size = log.storage.edge(origin).size
-    return [Entry.decode(data) for data in log.storage.entries(origin, 0, size)]
 
 
 def break_log(place):
@@ -33,8 +26,14 @@ def test_life_of_an_epoch_is_entered(holders):
     holders.begin()
     holders.followed(action="refresh_epoch", epoch=1)
     holders.ask(action="end_epoch", epoch=1)
-    found = entered(holders)
-    assert [e.policies for e in found] == [("epoch.begin",), ("epoch.refresh",), ("epoch.end",)]
+    found = holders.entries()
+    assert [e.act for e in found] == ["begin_epoch", "refresh_epoch", "end_epoch"]
+    for entry in found:
+        assert (entry.organisation, entry.verb) == ("hub", Verb.ALTER)
+        assert (entry.policies, entry.outcome) == (("hub-operators",), Outcome.DONE)
+        assert (entry.subject_matter, entry.recipients) == ("epoch-1/key", ("police", "telecom"))
+        assert entry.agreement.digest == holders.agreed.agreement.digest
+    assert {entry.actor for entry in found} == {holders.person("olga").pseudonym}
     current = holders.holding.store.manifest(1)
     assert found[0].document == current.previous
     assert found[1].document == found[2].document == current.digest

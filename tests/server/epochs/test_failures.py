@@ -78,8 +78,9 @@ def shares(place):
     return {name: place.share(name).encode() for name in ("hub", "police", "telecom")}
 
 
-def test_policy_that_refuses_is_read_by_the_operator(holders):
+def test_policy_that_refuses_is_read_by_the_operator(holders, make_agreed):
     holders.begin()
+    holders.agree_otherwise(make_agreed(quota=1_200_000))
     before = shares(holders)
     holders.set_policy("telecom", max_quota=1000)
     progress = holders.begin(quotas={"insurer": 1200000})
@@ -204,8 +205,9 @@ def test_other_key_under_a_known_name_is_refused(holders):
     progress = holders.begin()
     # It never came to the relay: the others must not wait for it until their deadline.
     assert time.monotonic() - started < 5
-    assert told(progress)[0] == ("telecom", "invalid_proof")
-    assert "announcement of police" in progress["failures"][0]["text"]
+    # Under that key the agreement that it has is not signed by all.
+    assert told(progress)[0] == ("telecom", "not_permitted")
+    assert "hold_share: denied: agreement" in progress["failures"][0]["text"]
 
 
 def test_hub_with_another_identity_is_refused(holders):
@@ -215,7 +217,7 @@ def test_hub_with_another_identity_is_refused(holders):
         config["hub"]["identity"] = "22" * 32
         store_json(path, config)
     progress = holders.begin()
-    assert set(told(progress)) == {("telecom", "invalid_proof"), ("police", "invalid_proof")}
+    assert set(told(progress)) == {("telecom", "not_permitted"), ("police", "not_permitted")}
 
 
 def test_partner_that_is_not_pinned_at_a_holder_is_named(holders):

@@ -15,6 +15,8 @@ from compliance.log.alarms import LogAlarms
 from compliance.log.log import Log
 from compliance.log.memory import MemoryStorage
 from compliance.log.second import FileCheckpoints
+from compliance.policy.actors import StaffRole
+from compliance.staff.acting import Acting
 from protocols.link import TransportError
 from protocols.tlog.asking import ADD_CHECKPOINT
 from protocols.tlog.entry import Agreement, Decision, Entry, Outcome, Verb
@@ -32,6 +34,7 @@ ENTRY = Entry(
     organisation="insurer",
     actor=b"a" * 16,
     verb=Verb.CONSULT,
+    act="evaluate",
     purpose="https://w3id.org/dpv#FraudPreventionAndDetection",
     basis="tw.fraud-act.art-7-ii",
     agreement=Agreement("tri-party-2026", b"a" * 32),
@@ -161,3 +164,11 @@ def make_hub(tmp_path, town, links):
 @pytest.fixture
 def hub(make_hub):
     return make_hub()
+
+
+@pytest.fixture(scope="session")
+def approvers():
+    """Return the two people at a hub who take partners in."""
+    return lambda office: Acting(
+        office.person("amy", [StaffRole.APPROVER]), office.person("carl", [StaffRole.COMPLIANCE])
+    )

@@ -68,12 +68,12 @@ def test_wrong_witness_is_refused_and_nothing_is_written(home, name, text, more)
     assert not (home.root / "log" / "witnesses.json").exists()
 
 
-def test_status_and_export_of_what_is_published(home, tmp_path):
+def test_status_and_export_of_what_is_published(home, tmp_path, approvers):
     assert said("export", home.root, tmp_path / "out")[0] == 1
     with open_log(home) as log:
-        log.journal.partner_approved({"name": "insurer"})
+        log.journal.partner_approved({"name": "insurer"}, approvers(log.office))
         log.yearly.checkpoint()
-        log.journal.partner_approved({"name": "police"})
+        log.journal.partner_approved({"name": "police"}, approvers(log.office))
     (year,) = said("status", home.root)[1]["years"]
     assert (year["entries"], year["published"], year["cosigned"]) == (2, 1, [])
     code, found = said("export", home.root, tmp_path / "out")

@@ -5,6 +5,7 @@ synthetic, with right check digits, and can be searched for in everything that w
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from clients.acting import PASSWORDS
+from clients.demo.bringing_up import ACTING, AGREEING
 from compliance.evaluations.book import BookEntry, EvaluationBook
 from protocols.identifiers import national_checksum
 from protocols.lookup.payload import format_month, month_of
@@ -23,6 +26,7 @@ from protocols.lookup.payload import format_month, month_of
 HOLDERS = ("police", "telecom")
 CUSTOMERS, REDS, YELLOWS, CARES = 900, 40, 40, 20
 NEVER = ("clients.desk.screening:_write", "never", 1)
+BY_TWO = ("--as", ACTING, "--second", AGREEING)
 COMMANDS = {"lianfang": "clients.cli", "lianfang-hub": "server.cli"}
 # A national number as text, and as the hexadecimal of it.
 NUMBERS = re.compile(rb"[A-Z][12][0-9]{8}")
@@ -169,6 +173,7 @@ class Lookups:
         done = subprocess.run(
             [sys.executable, "-m", COMMANDS[name], *said],
             input=stdin, capture_output=True, text=True, check=False,
+            env=os.environ | {PASSWORDS: str(self.root / "passwords")},
         )  # fmt: skip
         (self.root / "logs").mkdir(exist_ok=True)
         with (self.root / "logs" / "commands.log").open("a") as log:
@@ -208,9 +213,12 @@ class Lookups:
         choices = {
             "purposes": "insurer=counter,call_centre,online,screening,alignment",
             "quota": "insurer=50000",
+            # Of the parties of the agreement these have a holder that runs.
+            "holders": "hub,police,telecom",
+            "population": "40000",
         } | options
         more = [text for name, value in choices.items() for text in (f"--{name}", value)]
-        return self.lianfang_hub("epoch", "begin", self.hub, *more, code=code)
+        return self.lianfang_hub("epoch", "begin", self.hub, *more, *BY_TWO, code=code)
 
     def hold_again(self, name: str, place) -> subprocess.Popen:
         """Stop a holder that is up, and start it as one that will kill itself."""

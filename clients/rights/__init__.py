@@ -1,0 +1,1 @@
+"""Persons' rights at a node: what its stores hold of a person, and the officer's commands."""

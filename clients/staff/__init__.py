@@ -1,0 +1,1 @@
+"""`lianfang staff`: the people of a node."""

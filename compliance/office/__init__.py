@@ -1,0 +1,1 @@
+"""One organisation's compliance office: it decides every act, and enters it before it is done."""

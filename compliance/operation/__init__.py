@@ -1,0 +1,1 @@
+"""What an operator watches a process by, alike at the hub and at a node: logs, metrics, spans."""

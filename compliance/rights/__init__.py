@@ -1,0 +1,1 @@
+"""Persons' rights: requests with deadlines, holds, erasure with certificates, disputes."""

@@ -1,0 +1,1 @@
+"""Agreements at the hub: every party hands in its own word, and takes those of the others."""
