@@ -13,12 +13,8 @@ import typer
 
 from clients.cli import app as partner_app
 from clients.node import home, policy
-from clients.node.files import make_private_directory, store_json
-from clients.node.home import Home
 from clients.node.joining import DEFAULT_POLICY
 from clients.node.policy import Policy
-from compliance.entries import Scope
-from compliance.ledger import Cap, Ledger
 from protocols.dp.events import Gaussian, event_fields
 from protocols.vertical.contract import Contract
 from server.cli import app as hub_app
@@ -248,29 +244,6 @@ def sample_plan():
     }  # fmt: skip
     choices = Choices("spring", "purpose", 1.0, 1e-5, "insurer", columns={})
     return propose(choices, partners)
-
-
-def test_ledger_can_be_read_as_the_page_says(tmp_path, monkeypatch, capsys):
-    node = make_private_directory(tmp_path / "node")
-    fields = {
-        "name": "telecom",
-        "hub": {"link": "", "flower": "", "api": "", "identity": ""},
-        "table": "t.csv",
-    }
-    peers = {"contract": "c.json", "peers": {"insurer": "a" * 64}, "held_out_column": None}
-    store_json(node / "node.json", fields | peers)
-    store_json(node / "policy.json", DEFAULT_POLICY)
-    scope, cap = Scope("people", "telecom", "insurer"), Cap(3.0, 1e-5)
-    ledger = Ledger(Home(node).ledger, {scope: cap, scope.over_recipients: cap})
-    ledger.reserve("spring", [scope], Gaussian(10.0, 4), now=1)
-    ledger.charge("spring", "train/step/0", Gaussian(10.0), now=2)
-    spent = ledger.spent(scope)
-    ledger.close()
-    run_block("docs/compliance.md", "python ledger.py", tmp_path, monkeypatch, str(node))
-    printed = capsys.readouterr().out
-    assert f"to insurer: spent {spent:.4f}, with reservations" in printed
-    assert "to *: spent" in printed
-    assert "spring: holds a reservation" in printed
 
 
 def test_sample_program_runs(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""`lianfang feed`: publish, withdraw, status, canaries.
+"""`lianfang feed`: publish, withdraw, status, readers, canaries.
 
 Exit codes: 4 also when every row of an input was refused, or a report to withdraw is not
 known; 3 when the quota did not cover all that waits; 1 when the hub or holders stayed away.
@@ -147,6 +147,19 @@ def status(directory: Directory, output: Formatted = Format.TEXT) -> None:
         found = describe(home, register, actor)
     following = f"lianfang feed publish {directory}"
     say(output, found, describe_text(found), following)
+
+
+@app.command()
+def readers(directory: Directory, output: Formatted = Format.TEXT) -> None:
+    """Show which readers have signed that they apply the table in force; 3 if one is behind."""
+    from clients.feed.home import FeedHome
+    from clients.feed.readers import readers_text, who_applies
+    from clients.node.home import Home
+
+    found = who_applies(FeedHome(Home(directory)))
+    say(output, found, readers_text(found), f"lianfang feed status {directory}")
+    if found["behind"] or found["refused"]:
+        raise typer.Exit(EXIT_REFUSED)
 
 
 @app.command()

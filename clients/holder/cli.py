@@ -41,6 +41,7 @@ def start(
     from clients.operation.watch import watch_node
     from compliance.clock import SystemClock
     from compliance.operation.logs import configure_logging
+    from compliance.operation.settings import load_operation
 
     configure_logging(log_format)
     stop = threading.Event()
@@ -50,7 +51,8 @@ def start(
         # The input is a pipe of `node start`: it ends when that process does, however it ends.
         threading.Thread(target=_stop_after_input, args=(stop,), daemon=True).start()
     home = HolderHome(Home(directory))
-    with home.alone(), watch_node(home) as watch, HolderService(home) as service:
+    watch = watch_node(home.config().name, load_operation(home.node.root / "node.json"))
+    with home.alone(), watch, HolderService(home) as service:
         watch.serve(NodeState(home, SystemClock(), lambda: service.connected).sources())
         typer.echo(
             f"holder started; stop with Ctrl-C. Next: lianfang holder status {directory}", err=True

@@ -32,6 +32,7 @@ from protocols.codec import canonical_json, parse_json
 from protocols.epoch.manifest import SignedManifest
 from protocols.errors import MalformedMessageError
 from protocols.link import check_party
+from protocols.lookup.acknowledgement import SignedAcknowledgement
 from protocols.lookup.delta import Delta
 from protocols.lookup.receipt import Reply
 from protocols.lookup.request import CASE_PURPOSES, SignedRequest
@@ -44,6 +45,8 @@ __all__ = ["HubApi", "HubRefusedError", "Quota", "TableEntry", "TableList"]
 REQUEST_TYPE = "application/vnd.lianfang.evaluation-request"
 DELTA_TYPE = "application/octet-stream"
 MAX_TABLE = 1 << 31
+ACKNOWLEDGEMENT_TYPE = "application/vnd.lianfang.table-acknowledgement"
+_ACKNOWLEDGEMENTS = "acknowledgements"
 MAX_SMALL = 1 << 20
 _MAX_COUNT = 1 << 62
 _LIST = "list of tables"
@@ -188,6 +191,33 @@ class HubApi:
         check_party(contributor)
         path = f"/v1/epochs/{epoch}/tables/{contributor}"
         self._https.send(path, delta.encode(), {"Content-Type": DELTA_TYPE})
+
+    def acknowledge(self, signed: SignedAcknowledgement) -> None:
+        """Say that a version of a table is in force here; may be repeated."""
+        said = signed.statement
+        check_party(said.contributor)
+        path = f"/v1/epochs/{said.epoch}/tables/{said.contributor}/acknowledgements"
+        self._https.send(path, signed.encode(), {"Content-Type": ACKNOWLEDGEMENT_TYPE})
+
+    def acknowledgements(
+        self, epoch: int, contributor: str
+    ) -> tuple[list[str], list[SignedAcknowledgement]]:
+        """Ask who may have this partner's own table, and who has said what; not verified yet.
+
+        Raises:
+            MalformedMessageError: the answer is none.
+        """
+        check_party(contributor)
+        path = f"/v1/epochs/{epoch}/tables/{contributor}/acknowledgements"
+        value = _object(self._https.fetch(path, limit=MAX_SMALL), _ACKNOWLEDGEMENTS)
+        try:
+            readers = [str(name) for name in value["readers"]]
+            for name in readers:
+                check_party(name)
+            said = [bytes.fromhex(item["signed"]) for item in value["acknowledgements"]]
+        except (KeyError, TypeError, ValueError, MalformedMessageError) as error:
+            raise MalformedMessageError(f"{_ACKNOWLEDGEMENTS}: not the list of a hub") from error
+        return readers, [SignedAcknowledgement.decode(data) for data in said]
 
     def quota(self) -> Quota:
         """Ask what is left of this partner's quota."""

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from clients.keys import credentials
+from clients.lookup.acknowledging import Acknowledging
 from clients.lookup.api import HubApi, HubRefusedError
 from clients.lookup.cache import OutputCache
 from clients.lookup.evaluating import BATCH, Evaluation, Evaluator, OnProgress
@@ -73,8 +74,10 @@ class Lookup:
         self.api = HubApi(address, credentials(home.keys))
         self._batch = batch
         self._store = TableStore(home, self.trust)
+        self._acknowledging = Acknowledging(home, self.trust)
         self._epochs: dict[bytes, Epoch] = {}
         self._current: EpochManifest | None = None
+        self.unacknowledged = ""  # why a contributor could not be told of its table, if so
 
     def close(self) -> None:
         """Give the connections back."""
@@ -135,6 +138,10 @@ class Lookup:
         self._current = self._fetched(now)
         changes = self._store.sync(self.api, self._current, now)
         store_json(self._synced, {"at": now, "epoch": self._current.epoch})
+        applied = self._store.tables(self._current).values()
+        self.unacknowledged = self._acknowledging.tell(
+            self.api, (table.header for table in applied), now
+        )
         self.forget(now)
         return changes
 

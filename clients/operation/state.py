@@ -20,11 +20,13 @@ from clients.operation.meter import PREFIX
 from compliance.clock import Clock
 from compliance.entries import EVERY_RECIPIENT
 from compliance.errors import UnknownEpochError
+from compliance.evaluations.book import BOOK
 from compliance.log.sqlstore import SqlStorage
 from compliance.office.opening import FOLDER, STORAGE
 from compliance.operation.sources import Source, certificates, disk, gauge, gauges
 
 _AGREEMENT_FRESH_S = 15.0
+_LOG_FRESH_S = 5.0
 # Every look takes the ledger's lock and prices all that was ever charged.
 _BUDGET_FRESH_S = 60.0
 _FILES_FRESH_S = 300.0
@@ -53,7 +55,7 @@ class NodeState:
             Source("epoch", self._epoch),
             Source("agreements", self._agreements, _AGREEMENT_FRESH_S),
             Source("budget", self._budget, _BUDGET_FRESH_S),
-            Source("log", self._log),
+            Source("log", self._log, _LOG_FRESH_S),
             Source("disk", lambda: disk(PREFIX, node.root)),
             Source(
                 "certificates",
@@ -87,8 +89,10 @@ class NodeState:
         )
         if manifest is None:
             return
-        with closing(self.home.book()) as book:
-            used = {name: book.used(manifest.epoch, name) for name in manifest.askers}
+        used = dict.fromkeys(manifest.askers, 0)
+        if (self.home.root / BOOK).exists():  # opening one that is not there would make it
+            with closing(self.home.book()) as book:
+                used = {name: book.used(manifest.epoch, name) for name in manifest.askers}
         yield gauges(
             f"{PREFIX}_quota_elements",
             "Elements that an asker may have evaluated here in the epoch.",

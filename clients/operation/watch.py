@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from clients.holder.home import HolderHome
 from clients.operation.meter import PREFIX, NodeMeter
-from compliance.operation.settings import load_operation
+from compliance.operation.settings import OperationSettings
 from compliance.operation.watching import Watch, start_watch
 from protocols.epoch import orders
 from protocols.tlog.asking import ADD_CHECKPOINT
@@ -24,16 +23,12 @@ KINDS = frozenset(
 )
 
 
-def watch_node(home: HolderHome) -> Watch:
-    """Make the observers that node.json asks for; see `compliance.operation.watching.start_watch`.
+def watch_node(name: str, settings: OperationSettings) -> Watch:
+    """Make the observers of a node's holder; see `compliance.operation.watching.start_watch`.
 
-    Raises:
-        ConfigError: `metrics` or `otel` in node.json cannot be honoured.
+    Args:
+        name: of the node.
     """
     return start_watch(
-        load_operation(home.node.root / "node.json"),
-        prefix=PREFIX,
-        service=SERVICE,
-        site=home.config().name,
-        meter=partial(NodeMeter, kinds=KINDS),
+        settings, prefix=PREFIX, service=SERVICE, site=name, meter=partial(NodeMeter, kinds=KINDS)
     )

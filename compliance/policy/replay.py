@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from compliance.agreement.coverage import Coverage, Documents, question_of
 from compliance.agreement.document import Agreement
+from compliance.agreement.revocation import MAX_CLOCK_SKEW_S
 from compliance.agreement.store import AgreementStore, State
 from compliance.errors import ComplianceError
 from compliance.policy.decision import AGREEMENT, Decision
@@ -69,11 +70,15 @@ def _agreement_differences(
     try:
         agreement = agreements.load(record.agreement).agreement
         state = agreements.state(record.agreement, record.at)
+        # A revocation counts from a little before its date, because clocks differ: a decision
+        # of that moment was right if the revocation was not here yet.
+        before = agreements.state(record.agreement, record.at - MAX_CLOCK_SKEW_S)
         expected = _asked_again(record, agreement, documents)
     except (ComplianceError, ProtocolError) as error:
         return [str(error)]
     found = []
-    if situation.agreement_in_force is not (state is State.IN_FORCE):
+    possible = {item is State.IN_FORCE for item in (state, before)}
+    if situation.agreement_in_force not in possible:
         recorded = "in force" if situation.agreement_in_force else "not in force"
         found.append(f"agreement: recorded as {recorded}, it was {state.replace('_', ' ')}")
     return found + _coverage_differences(situation.coverage, expected)

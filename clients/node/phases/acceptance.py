@@ -19,6 +19,7 @@ from clients.node.files import exclusive, load_json, store_json
 from clients.node.home import Home
 from clients.node.session import Session, check_unused
 from clients.node.spending import open_ledger, scopes
+from clients.node.standing_state import standing_objection
 from clients.office import node_office
 from compliance.errors import NotPermittedError
 from compliance.policy.actors import Person
@@ -49,7 +50,7 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
     sync_agreements(home)
     with node_office(home) as office:
         journal = RunJournal(office, plan)
-        objection, by = _by_policy(home, plan), None
+        objection, by = _by_standing(home) or _by_policy(home, plan), None
         # What is not agreed is denied below: it has no cap, and nobody is asked about it.
         if objection is None and journal.is_covered:
             objection = _budget_objection(home, journal)
@@ -73,6 +74,12 @@ def _announced(home: Home, plan: TrainingPlan) -> PhaseReply:
     public = session.ephemeral.public_key().public_bytes_raw()
     announcement = announce(identity, plan.run, plan.digest, session.ours, public)
     return done(json.dumps({"announcement": announcement.hex()}))
+
+
+def _by_standing(home: Home) -> Objection | None:
+    """Return why this node takes part in nothing, if it is paused or has left."""
+    found = standing_objection(home)
+    return None if found is None else Objection(*found)
 
 
 def _by_policy(home: Home, plan: TrainingPlan) -> Objection | None:

@@ -50,8 +50,8 @@ TABLES = {
 }
 
 
-# What opening a node's office makes at the first time.
-LOG = ("log", "log-second", "policies")
+# What the office of a node keeps, refusals and the plans that they were about included.
+LOG = ("log", "log-second", "policies", "documents")
 
 
 @dataclass
@@ -120,7 +120,7 @@ class Town:
             return [Entry.decode(data) for data in office.storage.entries(origin, 0, size)]
 
     def files(self, name: str) -> dict[str, bytes]:
-        """Return everything in a node's directory but its log, which has every refusal too."""
+        """Return everything in a node's directory but what its office keeps of every refusal."""
         node = self.node(name)
         found = {}
         for path in sorted(node.rglob("*")):
