@@ -2,12 +2,17 @@
 
 import json
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from clients.acting import acting
 from clients.node.cli_standing import leave, pause, resume
+from clients.node.deciding import decide
+from clients.node.files import load_json, store_json
 from clients.node.home import Home
 from clients.node.session import Session
 from clients.node.standing_state import (
@@ -22,6 +27,7 @@ from clients.node.standing_state import (
     standing_objection,
     state_of,
 )
+from clients.office import node_office
 from clients.output import explain
 from compliance.configuration import ConfigError
 from protocols.phase import Status
@@ -173,3 +179,26 @@ def test_plan_is_not_replaced_while_paused(town, node):
     said("pause", node, "--reason", WHY)
     assert town.offer("telecom", whole.without("police")).code == "paused"
     assert Session.resume(Home(node), "spring").plan == whole
+
+
+def test_pause_counts_though_a_person_is_being_asked(town, node):
+    town.allow("telecom", decide="hand")
+    plan = town.plan()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(town.offer, "telecom", plan, deadline_s=30)
+        while not list((node / "inbox").glob("*.json")):
+            time.sleep(0.02)
+        said("pause", node, "--reason", WHY)
+        home = Home(node)
+        with node_office(home) as office:
+            who = acting(node, office)
+            with pytest.raises(PausedError):
+                decide(node, plan.run, accept=True, reason="", by=who.by, office=office)
+        # As if the person had been quicker than the pause.
+        path = node / "inbox" / f"{plan.run}.json"
+        store_json(path, load_json(path) | {"decision": {
+            "accept": True, "reason": "", "by": who.by.fields(),
+        }})  # fmt: skip
+        reply = asked.result()
+    assert (reply.status, reply.code) == (Status.REFUSED, "paused")
+    assert not (node / "runs" / plan.run).exists()

@@ -3,12 +3,14 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -35,6 +37,7 @@ from protocols.oprf.messages import EvaluationRequest
 
 SOURCES = ("stream", "epoch", "agreements", "budget", "log", "disk", "certificates")
 CASE = bytes(range(32))
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "operation" / "README.md"
 
 
 def fetch(port):
@@ -136,6 +139,12 @@ def test_no_agreement_and_no_budget_are_told(town, home, watch):
     found = read(watch.serve(sources(home, town, connected=False)))
     assert found["agreements_in_force",] == found["stream_connected",] == 0
     assert found["budget_epsilon_left", "all"] == 0
+
+
+def test_the_page_describes_every_metric_and_no_other(town, home, watch):
+    text = fetch(watch.serve(sources(home, town, connected=True)))
+    described = set(re.findall(r"^\| `(lianfang_node_[a-z_]+)`", PAGE.read_text(), re.MULTILINE))
+    assert set(re.findall(r"^# TYPE (lianfang_node_[a-z_]+)", text, re.MULTILINE)) == described
 
 
 def test_looking_writes_nothing(town, home, watch):

@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import re
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -16,6 +18,8 @@ from compliance.operation.tracing import Tracing
 from protocols.lookup.request import Purpose
 from server.api.app import create_app
 from server.api.running import ApiServer
+from server.log.outcomes import Standing, WitnessState
+from server.log.publishing import PublicationState
 from server.operation.asking import observed_holders
 from server.operation.requests import Roles, observed
 from server.operation.state import HubState
@@ -23,6 +27,8 @@ from server.operation.watch import watch_hub
 
 HUB = "lianfang"
 EPOCH = 5
+NOW = 1_800_000_000
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "operation" / "README.md"
 
 
 class Watched:
@@ -187,6 +193,34 @@ def test_the_rest_is_told_where_a_part_is_down(watched, break_log):
     assert ("epoch",) not in found
     assert found["runs", "unreadable"] == 1
     assert found["evaluations_total", "storage_failed", "counter"] == 1
+
+
+def test_the_page_describes_every_metric_and_no_other(watched):
+    state = PublicationState(published_at=NOW, witnesses=(WitnessState("police", at=NOW),))
+    described = set(re.findall(r"^\| `(lianfang_hub_[a-z_]+)`", PAGE.read_text(), re.MULTILINE))
+    told = set(re.findall(r"^# TYPE (lianfang_hub_[a-z_]+)", watched.text(), re.MULTILINE))
+    assert told | {item.name for item in watched.state()._publication(state)} == described
+
+
+def test_the_log_not_published_is_told(watched):
+    behind = PublicationState(
+        published_at=NOW - 7200, unwitnessed_since=NOW - 3601, alarms=1,
+        witnesses=(
+            WitnessState("police", Standing.COSIGNED, 7, NOW - 60),
+            WitnessState("telecom", Standing.AWAY, 0, 0, "A123456789"),
+        ),
+    )  # fmt: skip
+    watched.world.clock.seconds = NOW
+    found = {
+        (item.name.removeprefix("lianfang_hub_"), *sample.labels.values()): sample.value
+        for item in watched.state()._publication(behind)
+        for sample in item.samples
+    }
+    assert found == {
+        ("log_checkpoint_age_seconds",): 7200, ("log_unpublished_seconds",): 3601,
+        ("log_corrupt",): 0, ("log_alarms",): 1, ("witness_cosigned", "police"): 1,
+        ("witness_cosigned", "telecom"): 0, ("witness_age_seconds", "police"): 60,
+    }  # fmt: skip
 
 
 def test_no_epoch_is_told_as_none(watched):
