@@ -205,6 +205,8 @@ def _reference_to(contract):
     return contract if isinstance(contract, ContractReference) else contract_reference(contract)
 
 
+pytest_plugins = ("tests.postgres",)
+
 PASSWORD = "right horse battery staple"
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from clients.bench.backend import Library, command
+from clients.demo.agreeing import agree_all
 from clients.demo.bringing_up import Town, join_partner, make_hub, run_command
 from clients.holder.home import HolderHome
 from clients.node.files import load_json, store_json
@@ -95,7 +96,7 @@ def lookup_town(
         asked, published: the quotas of the insurer and of the police.
     """
     quotas = {ASKER: max(asked, 1), CONTRIBUTOR: max(published, 1), SPARE: 1}
-    place = LookupTown(_joined(root))
+    place = LookupTown(_joined(root, max(quotas.values())))
     # Whoever stops the bench stops what it started.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -111,7 +112,8 @@ def lookup_town(
         signal.signal(signal.SIGTERM, before)
 
 
-def _joined(root: Path) -> Town:
+def _joined(root: Path, quota: int) -> Town:
+    """Bring the partners to a hub and agree on a quota that covers what is measured."""
     town = make_hub(root)
     contract = Contract((Numeric("nothing", 0.0, 1.0),))
     for name in _PURPOSES:
@@ -120,6 +122,7 @@ def _joined(root: Path) -> Town:
         # Lookups read no table: none is there.
         join_partner(town, name, table=root / f"{name}.parquet", contract=path)
     town.introduce()
+    agree_all(town, ASKER, {"quota": quota})
     return town
 
 

@@ -48,8 +48,9 @@ def open_engine(address: str) -> Engine:
     """
     try:
         url = make_url(address)
-    except ArgumentError as error:
-        raise ConfigError("database: not an address; write sqlite:///<path>") from error
+    except (ArgumentError, ValueError):
+        # Its text holds a piece of the address, in which a password may stand.
+        raise ConfigError("database: not an address; write sqlite:///<path>") from None
     match url.get_backend_name():
         case "sqlite" if url.database and url.database != ":memory:":
             return _open_sqlite(url, Path(url.database))

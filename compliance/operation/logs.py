@@ -90,6 +90,12 @@ def configure_logging(
     os.environ[FORMAT_VARIABLE] = form.value
 
 
+def configure_as_parent() -> None:
+    """Log as the process that started this one does, by what it left in the environment."""
+    found = os.environ.get(FORMAT_VARIABLE, "")
+    configure_logging(LogFormat(found) if found in set(LogFormat) else LogFormat.TEXT)
+
+
 def formatter(form: LogFormat) -> logging.Formatter:
     """Return the formatter of a form, for handlers that are made elsewhere."""
     return ProcessorFormatter(

@@ -28,7 +28,6 @@ from compliance.log.alarms import LogAlarms
 from compliance.log.log import Cosign, Log
 from compliance.log.private import PrivateParts
 from compliance.log.second import CheckpointStore, FileCheckpoints
-from compliance.log.sqlstore import SqlStorage
 from compliance.log.storage import Storage
 from compliance.log.yearly import YearlyLog
 from compliance.office.keys import LogKeys, open_keys
@@ -38,7 +37,6 @@ from compliance.office.opening import (
     DOCUMENTS,
     FOLDER,
     SECOND,
-    STORAGE,
     agreements_in,
     policies_in,
 )
@@ -50,6 +48,7 @@ from server.home import HubHome
 from server.log.journal import HubJournal
 from server.log.places import Asks
 from server.log.publishing import Publishing
+from server.log.storages import storage_of
 from server.log.witnesses import Witnesses
 from server.log.witnessing import AskedWitness, Witnessing
 from server.office import PartnerKeys
@@ -116,12 +115,12 @@ def open_log(home: HubHome, *, clock: Clock | None = None, links: Asks | None = 
     # Read first: what is no hub's directory must not become one halfway, with keys in it.
     name = home.settings().name
     folder = home.root / FOLDER
-    database = folder / STORAGE
-    keys = open_keys(folder, begun=database.exists())
     path = folder / WITNESSES
     with ExitStack() as ending:
-        storage = SqlStorage.open(f"sqlite:///{database}")
+        storage = storage_of(home)
         ending.callback(storage.close)
+        # Only the storage knows, wherever it lies, whether the log has begun.
+        keys = open_keys(folder, begun=bool(storage.origins()))
         made = assemble(
             f"{name}/{AUDIT}",
             storage,

@@ -253,17 +253,20 @@ def _identifier(frame: pl.DataFrame, choices: Choices) -> tuple[str, IdentifierK
 
 
 def _guess_identifier(frame: pl.DataFrame) -> str:
-    found = [
-        series.name for series in frame.iter_columns()
-        if series.dtype == pl.String
-        and any(share_of(kind, _sample(series)) >= _FITS for kind in _PERSONS)
-    ]  # fmt: skip
-    if not found and "id" in frame.columns:
-        return "id"
-    if len(found) != 1:
-        which = f"{len(found)} columns could be ({', '.join(found[:5])})" if found else "none found"
-        raise ConfigError(f"identifier: {which}; name it with --identifier COLUMN --kind KIND")
-    return found[0]
+    """Return the one column of the strongest kind; numbers of persons go before addresses."""
+    texts = [series for series in frame.iter_columns() if series.dtype == pl.String]
+    for kind in _PERSONS:
+        found = [item.name for item in texts if share_of(kind, _sample(item)) >= _FITS]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            which = f"{len(found)} columns could be ({', '.join(found[:5])})"
+            break
+    else:
+        if "id" in frame.columns:
+            return "id"
+        which = "none found"
+    raise ConfigError(f"identifier: {which}; name it with --identifier COLUMN --kind KIND")
 
 
 def _can_identify(series: pl.Series, kind: IdentifierKind) -> bool:

@@ -1,18 +1,10 @@
 """Storages of every kind, a real PostgreSQL, and a full check of a log against its storage."""
 
-import os
-import pwd
 import random
-import shutil
-import subprocess
-import tempfile
 from dataclasses import replace
-from itertools import count
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import create_engine
 
 from compliance.clock import FixedClock
 from compliance.log.draft import draft_entry
@@ -31,7 +23,6 @@ from protocols.tlog.policy import NONE, Group, Policy, Witness
 from protocols.tlog.policy import Log as KnownLog
 from protocols.tlog.tiles import TileBuilder
 
-POSTGRES = Path("/usr/lib/postgresql/15/bin")
 ORIGIN = "hub.example/audit/2026"
 NOW = 1_795_305_600
 
@@ -139,46 +130,6 @@ class World:
             sizes.append(checkpoint.size)
         assert sizes[0] <= sizes[1]
         return entries
-
-
-@pytest.fixture(scope="session")
-def postgres():
-    """A PostgreSQL server on a socket of its own; gives a function that makes addresses."""
-    if not (POSTGRES / "initdb").exists():
-        pytest.skip("no PostgreSQL 15 installed (the package postgresql-15)")
-    user = None
-    folder = Path(tempfile.mkdtemp(prefix="lf-pg-"))
-    if os.getuid() == 0:  # the server refuses to run as root
-        names = {item.pw_name for item in pwd.getpwall()}
-        user = "postgres" if "postgres" in names else "nobody"
-        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-    data = folder / "data"
-    quiet = {"capture_output": True, "user": user, "cwd": folder}
-    subprocess.run(
-        [POSTGRES / "initdb", "--no-sync", "-U", "lianfang", "-A", "trust", "-D", data],
-        check=True,
-        **quiet,
-    )
-    options = f"-c listen_addresses='' -k {folder} -c shared_buffers=32MB"
-    run = [POSTGRES / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
-    # Its output must not be a pipe: the server inherits it and never closes it.
-    subprocess.run(
-        [*run, "-o", options, "start"], check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL
-    )
-    base = f"postgresql://lianfang@/postgres?host={folder}"
-    numbers = count()
-
-    def make_address():
-        name = f"log{next(numbers)}"
-        engine = create_engine(base.replace("postgresql:", "postgresql+psycopg:"))
-        with engine.begin() as connection:
-            connection.exec_driver_sql(f"CREATE SCHEMA {name}")
-        engine.dispose()
-        return f"{base}&options=-csearch_path%3D{name}"
-
-    yield make_address
-    subprocess.run([*run, "-m", "immediate", "stop"], check=True, **quiet)
-    shutil.rmtree(folder)
 
 
 def _address(kind, tmp_path, request):

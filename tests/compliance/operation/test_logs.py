@@ -2,6 +2,7 @@
 
 import json
 import logging
+import subprocess
 import sys
 import threading
 import warnings
@@ -121,6 +122,20 @@ def test_text_has_one_line_for_one_event(stream):
     logging.getLogger("lianfang").info(json.dumps({"event": "a\nforged line", "status": 200}))
     (line,) = stream.getvalue().splitlines()
     assert line.endswith("info lianfang a forged line status=200")
+
+
+def test_a_child_logs_as_its_parent_does(stream):
+    program = (
+        "import logging\nfrom compliance.operation.logs import configure_as_parent\n"
+        "configure_as_parent()\nlogging.getLogger('x').info('A123456789')"
+    )
+    for form in LogFormat:
+        configure_logging(form, stream=stream)
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        )
+        assert done.stderr.startswith("{") == (form is LogFormat.JSON)
+        assert "[removed]" in done.stderr
 
 
 def test_configuring_again_replaces_the_form(stream):
