@@ -2,8 +2,10 @@
 
 hub.json              name, host, ports, and the database of its log if that is not SQLite
 identity.key          Ed25519: signs epoch manifests, table listings and receipts for years
-authority/            ca.crt, ca.key, server.pem, server.key, hub.pem, hub.key
-partners/<name>.json  what a partner handed in to join: keys and feature contract
+authority/            ca.crt, ca.key, server.pem, server.key, hub.pem, hub.key, issued.jsonl,
+                      revoked.crl
+partners/<name>.json  what a partner handed in to join: keys and feature contract; whether revoked
+enrolment/            invitations and the join requests that came over the network
 runs/<run>/           plan.json, proposed.json, training.json, state.json, record.json
 log/, log-second/     the audit log, its keys and its witnesses; see server.log.opening
 flower/               the SuperLink's own
@@ -33,7 +35,11 @@ from cryptography.hazmat.primitives.serialization import (
 
 from compliance.configuration import ConfigError, read_object
 from compliance.files import write_atomically
-from protocols.errors import MalformedMessageError, UnsupportedParameterError
+from protocols.errors import (
+    InvalidProofError,
+    MalformedMessageError,
+    UnsupportedParameterError,
+)
 from protocols.link import check_party
 from protocols.vertical.contract import Contract
 from server.database import check_database
@@ -43,7 +49,9 @@ from server.identity.authority import (
     issue_node,
     issue_server,
     load_authority,
+    requested_key,
 )
+from server.identity.issued import Issued, Revocations, is_revoked
 from server.identity.peer import check_hub_name
 
 _REQUEST_FIELDS = {"name", "tls_request", "identity", "flower_public", "contract"}
@@ -122,7 +130,7 @@ class HubHome:
         settings = Settings(name, host, *_ports(host, link_port, fleet_port, api_port), database)
         self.authority.mkdir(mode=0o700, parents=True, exist_ok=True)
         authority = create_authority(self.authority, name, now)
-        issue_server(authority, self.authority, sorted({host, "127.0.0.1", "localhost"}), now)
+        issue_server(authority, self.authority, _hosts(host), now)
         issue_control(authority, self.authority, now)
         private = Ed25519PrivateKey.generate().private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
@@ -161,26 +169,102 @@ class HubHome:
                 certificate is issued.
 
         Raises:
-            ConfigError: the request is not one, or the name is taken by another key.
+            ConfigError: the request is not one, the name is taken by another key, or the
+                partner was revoked.
         """
-        settings = self.settings()
-        _check_request(request)
+        check_request(request)
         name = request["name"]
-        for other in self.partners().values():
-            if (other["name"] == name) != (other["identity"] == request["identity"]):
+        self._check_new(request)
+        enter(request)
+        welcome = self._welcome(name, request["tls_request"], now)
+        kept = {key: request[key] for key in sorted(_REQUEST_FIELDS - {"tls_request"})}
+        self._keep(name, kept)
+        return welcome
+
+    def renew_node(self, name: str, tls_request: str, now: int) -> dict[str, Any]:
+        """Return a further certificate of a partner for another key, with all of its welcome.
+
+        Raises:
+            UnsupportedParameterError: nobody of this name has joined, or the key is of a kind
+                that is not taken. MalformedMessageError, InvalidProofError: no request.
+        """
+        self.partner(name)
+        return self._welcome(name, tls_request, now)
+
+    def renew_server(self, now: int) -> None:
+        """Replace the hub's own certificates and their keys; the authority stays."""
+        settings, authority = self.settings(), load_authority(self.authority)
+        issue_server(authority, self.authority, _hosts(settings.host), now)
+        issue_control(authority, self.authority, now)
+
+    def revoke(
+        self, name: str, now: int, *, enter: Callable[[dict[str, Any]], object] = lambda _: None
+    ) -> dict[str, Any]:
+        """Revoke a partner for good: what serves notices at once; returns what it had handed in.
+
+        The name and its keys stay known, and are never given again: agreements and entries name
+        them. Safe to repeat after a crash.
+
+        Args:
+            enter: makes a durable note of it, before anything is changed.
+
+        Raises:
+            UnsupportedParameterError: nobody of this name has joined, or it is revoked already.
+        """
+        kept = self.partner(name)
+        enter(kept)
+        # The list first: while the file says nothing, the command may be repeated.
+        serials = Issued(self.authority).serials(name)
+        Revocations(self.root).add(load_authority(self.authority), serials, now)
+        self._keep(name, kept | {"revoked_at": now})
+        return kept
+
+    def partners(self) -> dict[str, dict[str, Any]]:
+        """Return what every partner handed in, by name; who was revoked is none."""
+        return {name: kept for name, kept in self.known().items() if not is_revoked(kept)}
+
+    def known(self) -> dict[str, dict[str, Any]]:
+        """Return what everybody handed in who ever joined, the revoked included, by name."""
+        return {path.stem: read_object(path) for path in self._partner_files()}
+
+    def partner(self, name: str) -> dict[str, Any]:
+        """Return one partner.
+
+        Raises:
+            UnsupportedParameterError: nobody of this name has joined, or it was revoked.
+        """
+        # The name may come from outside: only one that was given leads to a file.
+        if name not in {path.stem for path in self._partner_files()}:
+            raise UnsupportedParameterError(
+                f"{name[:32]}: no such partner; approve its join request first"
+            )
+        kept = read_object(self.root / "partners" / f"{name}.json")
+        if is_revoked(kept):
+            raise UnsupportedParameterError(f"{name}: was revoked and is no partner any more")
+        return kept
+
+    def _check_new(self, request: dict[str, Any]) -> None:
+        """Refuse a name or a key that is another partner's, or was a revoked one's."""
+        name = request["name"]
+        for other in self.known().values():
+            same = other["name"] == name
+            if same and is_revoked(other):
+                raise ConfigError(
+                    f"join request: {name} was revoked, and its name stays taken; make a new "
+                    "node under another name"
+                )
+            keys = ("identity", "flower_public")
+            shared = [other[key] == request[key] for key in keys]
+            if any(shared) if not same else not all(shared):
                 raise ConfigError(
                     f"join request: {name} or its key is taken by another partner; "
                     "choose another name, or make a new node"
                 )
-        enter(request)
-        certificate = issue_node(
-            load_authority(self.authority), request["tls_request"].encode(), name, now
-        )
-        kept = {key: request[key] for key in sorted(_REQUEST_FIELDS - {"tls_request"})}
-        (self.root / "partners").mkdir(exist_ok=True)
-        write_atomically(
-            self.root / "partners" / f"{name}.json", json.dumps(kept, indent=1).encode()
-        )
+
+    def _welcome(self, name: str, tls_request: str, now: int) -> dict[str, Any]:
+        settings = self.settings()
+        certificate = issue_node(load_authority(self.authority), tls_request.encode(), name, now)
+        Issued(self.authority).add(name, certificate, now)
         return {
             "hub": settings.name,
             "link": f"{settings.host}:{settings.link_port}",
@@ -191,29 +275,21 @@ class HubHome:
             "authority": (self.authority / "ca.crt").read_text(),
         }
 
-    def partners(self) -> dict[str, dict[str, Any]]:
-        """Return what every partner handed in, by name."""
-        return {path.stem: read_object(path) for path in self._partner_files()}
-
-    def partner(self, name: str) -> dict[str, Any]:
-        """Return one partner.
-
-        Raises:
-            UnsupportedParameterError: nobody of this name has joined.
-        """
-        # The name may come from outside: only one that was given leads to a file.
-        if name not in {path.stem for path in self._partner_files()}:
-            raise UnsupportedParameterError(
-                f"{name[:32]}: no such partner; approve its join request first"
-            )
-        return read_object(self.root / "partners" / f"{name}.json")
+    def _keep(self, name: str, kept: dict[str, Any]) -> None:
+        (self.root / "partners").mkdir(exist_ok=True)
+        data = json.dumps(kept, indent=1).encode()
+        write_atomically(self.root / "partners" / f"{name}.json", data)
 
     def _partner_files(self) -> Iterator[Path]:
         return iter(sorted((self.root / "partners").glob("*.json")))
 
 
-def _check_request(request: dict[str, Any]) -> None:
-    """Refuse a join request before anything is signed; all in it comes from outside."""
+def check_request(request: dict[str, Any]) -> None:
+    """Refuse a join request before anything is signed; all in it comes from outside.
+
+    Raises:
+        ConfigError: names the field and the rule.
+    """
     if set(request) != _REQUEST_FIELDS:
         raise ConfigError(f"join request: needs exactly {', '.join(sorted(_REQUEST_FIELDS))}")
     for name in sorted(_REQUEST_FIELDS - {"contract"}):
@@ -222,7 +298,8 @@ def _check_request(request: dict[str, Any]) -> None:
     try:
         check_party(request["name"])
         Contract.parse(request["contract"])
-    except (MalformedMessageError, UnsupportedParameterError) as error:
+        requested_key(request["tls_request"].encode())
+    except (InvalidProofError, MalformedMessageError, UnsupportedParameterError) as error:
         raise ConfigError(f"join request: {error}") from error
     if not _IDENTITY.fullmatch(request["identity"]):
         raise ConfigError("join request: identity needs 64 hexadecimal digits, lower case")
@@ -230,6 +307,11 @@ def _check_request(request: dict[str, Any]) -> None:
         load_pem_public_key(request["flower_public"].encode())
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError("join request: flower_public is not a public key (PEM)") from error
+
+
+def _hosts(host: str) -> list[str]:
+    """Return what the server's certificate names; the SuperLink is called on loopback too."""
+    return sorted({host, "127.0.0.1", "localhost"})
 
 
 def _ports(host: str, *wanted: int) -> tuple[int, int, int]:

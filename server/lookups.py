@@ -18,6 +18,7 @@ from server.agreements.service import Agreements
 from server.api.app import create_app
 from server.api.parts import Parts
 from server.api.running import ApiServer
+from server.enrolment.service import Enrolment
 from server.epochs.holding import FOLDER, HUB, Holding, identities_of
 from server.epochs.service import Epochs
 from server.home import HubHome, unix_now
@@ -62,6 +63,7 @@ def serve_lookups(
         identities=identities,
         identity=home.identity_key(),
         clock=holding.clock,
+        enrolment=Enrolment(home, log.office, clock=holding.clock),
     )
     server = ApiServer(create_app(parts), hub=settings.name)
     with ExitStack() as ending:

@@ -6,16 +6,19 @@ from collections.abc import Iterator, Mapping
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from server.epochs.holding import HUB, identities_of
+from compliance.configuration import read_object
+from server.epochs.holding import HUB
 from server.home import HubHome
 
 
 class PartnerKeys(Mapping[str, Ed25519PublicKey]):
-    """The identity keys of the hub and of the partners that joined; who joins later counts too."""
+    """The identity keys of the hub and of the partners that joined; who joins later counts too.
+
+    Those of revoked partners stay: what they signed while they took part still verifies.
+    """
 
     def __init__(self, home: HubHome) -> None:
         self._home = home
-        self._find = identities_of(home)
         self._known: dict[str, Ed25519PublicKey] = {}
 
     def __getitem__(self, name: str) -> Ed25519PublicKey:
@@ -30,6 +33,12 @@ class PartnerKeys(Mapping[str, Ed25519PublicKey]):
     def _keys(self) -> dict[str, Ed25519PublicKey]:
         """Return the keys; a partner's is read once, since it never changes."""
         for name in (HUB, *(path.stem for path in (self._home.root / "partners").glob("*.json"))):
-            if name not in self._known and (key := self._find(name)) is not None:
-                self._known[name] = key
+            if name not in self._known:
+                self._known[name] = self._read(name)
         return self._known
+
+    def _read(self, name: str) -> Ed25519PublicKey:
+        if name == HUB:
+            return self._home.identity_key().public_key()
+        text = read_object(self._home.root / "partners" / f"{name}.json")["identity"]
+        return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))

@@ -14,6 +14,7 @@ from compliance.configuration import ConfigError
 from server.epochs.holding import open_holding
 from server.epochs.service import ACTIONS, Epochs
 from server.home import HubHome
+from server.identity.issued import Revocations
 from server.link.relay import Relay
 from server.link.service import Service
 from server.log.opening import HubLog, open_log
@@ -60,7 +61,13 @@ def serve(home: HubHome, *, flower: bool = True) -> Iterator[Hub]:
             about_epochs = request.get("action") in ACTIONS
             return epochs.control(request) if about_epochs else programs.control(request)
 
-        service = Service(relay, hub=settings.name, on_control=control, standing=standing)
+        service = Service(
+            relay,
+            hub=settings.name,
+            on_control=control,
+            standing=standing,
+            revocations=Revocations(home.root),
+        )
         service.start(
             f"{settings.host}:{settings.link_port}",
             authority=home.authority / "ca.crt",
@@ -78,12 +85,15 @@ def serve(home: HubHome, *, flower: bool = True) -> Iterator[Hub]:
 
 
 def register_partners(home: HubHome, control: ControlClient) -> None:
-    """Register every approved partner's SuperNode key; safe to repeat.
+    """Register every approved partner's SuperNode key and forget all others; safe to repeat.
 
     A SuperNode that dials in before its key is registered waits longer and longer between
     its attempts, so this is done as soon as a partner has been approved.
     """
-    for name, partner in home.partners().items():
+    partners = home.partners()
+    for name in set(control.nodes()) - set(partners):
+        control.unregister(name)  # revoked
+    for name, partner in partners.items():
         control.register(name, partner["flower_public"].encode())
 
 

@@ -217,11 +217,13 @@ def staffed(tmp_path, monkeypatch):
     The password files are found through the environment, as for unattended commands.
     """
     passwords = tmp_path / "passwords"
+    cheap = Cost(memory_kib=64, passes=1, lanes=1)
+    monkeypatch.setattr("compliance.staff.staff.DEFAULT_COST", cheap)
 
     def make(*roots, by="maker", second="eye", roles=frozenset(StaffRole)):
         passwords.mkdir(mode=0o700, exist_ok=True)
         for root in roots:
-            staff = Staff(root, cost=Cost(memory_kib=64, passes=1, lanes=1))
+            staff = Staff(root, cost=cheap)
             hashed = staff.hash_of(PASSWORD)
             with staff.exclusive() as (_, store):
                 store(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from clients.holder.home import HolderHome
 from clients.holder.permitting import Permitting
 from clients.keys import credentials
+from clients.node.standing_state import require_answering
 from clients.transport import Link
 from compliance.errors import NotPermittedError
 from compliance.evaluations.setups import KeySetups
@@ -66,6 +67,7 @@ class HolderKeygen:
             TransportError: the hub or another holder broke off.
             RogueHolderError, WrongShareError: a holder broke the rules; it is named.
         """
+        require_answering(self._home.node)
         terms, program = self._setups.begin(RunOrder.decode(body))
         config = self._home.config()
         link = Link(
@@ -84,6 +86,7 @@ class HolderKeygen:
 
     def activate(self, body: bytes) -> bytes:
         """Put a share in use whose manifest all holders have signed; returns its digest."""
+        require_answering(self._home.node)
         return self._setups.activate(SignedManifest.parse(body)).digest
 
     def end(self, body: bytes) -> bytes:

@@ -7,11 +7,15 @@ against which the hub's log can be held.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from compliance.agreement.coverage import Epoch, Lookup
+from compliance.errors import ComplianceError
 from compliance.evaluations.holder import Enter
 from compliance.office.about import About
 from compliance.office.office import Office
 from compliance.policy.actors import Facts, hour_at
+from compliance.policy.decision import Decision
 from protocols.epoch.manifest import EpochManifest
 from protocols.epoch.setup import KeygenTerms
 from protocols.lookup.request import NO_CASE, SignedRequest
@@ -19,16 +23,24 @@ from protocols.tlog.entry import Verb
 
 
 class Permitting:
-    """Decides and enters what the holder does with its share; for any number of threads."""
+    """Decides and enters what the holder does with its share; for any number of threads.
 
-    def __init__(self, office: Office) -> None:
+    Args:
+        standing: what stands against it at this node, such as a pause; asked every time.
+    """
+
+    def __init__(
+        self, office: Office, standing: Callable[[], ComplianceError | None] = lambda: None
+    ) -> None:
         self._office = office
+        self._standing = standing
 
     def evaluation(self, request: SignedRequest, manifest: EpochManifest) -> Enter:
         """Decide whether a request is answered; see `compliance.evaluations.holder.Permit`.
 
         Raises:
             NotPermittedError: agreement or policies stand against it; that is entered.
+            PausedError, LeftError: this node answers nothing; that is entered.
             StorageError, LogCorruptError: the log or the policies cannot be used.
         """
         office = self._office
@@ -52,6 +64,7 @@ class Permitting:
             ),
             question=Lookup(request.asker, request.purpose),
         )
+        self._check_standing(decision, about)
         return lambda is_new: office.enter(decision, about, is_new=is_new)
 
     def share(self, terms: KeygenTerms) -> None:
@@ -69,4 +82,11 @@ class Permitting:
             subject=f"set-up {terms.digest.hex()}",
             once=True,
         )
-        office.perform("hold_share", about, question=Epoch(terms))
+        decision = office.permit("hold_share", about, question=Epoch(terms))
+        self._check_standing(decision, about)
+        office.enter(decision, about)
+
+    def _check_standing(self, decision: Decision, about: About) -> None:
+        if (found := self._standing()) is not None:
+            self._office.enter_refusal(decision, about, found.code)
+            raise found

@@ -26,6 +26,7 @@ from clients.holder.permitting import Permitting
 from clients.holder.stream import RefusedError, StandingLink
 from clients.holder.witnessing import NodeWitness
 from clients.keys import KeyStoreError, credentials
+from clients.node.standing_state import presence, state_of
 from clients.office import node_office
 from clients.transport import TransportError
 from compliance.clock import Clock, SystemClock
@@ -45,6 +46,7 @@ LONGEST_WAIT_S = 30.0
 GOOD_AFTER_S = 30.0
 SETUP_DEADLINE_S = 60.0
 DAY_S = 24 * 3600.0
+PRESENCE = "node.presence"
 # Evaluations keep both cores of a small machine busy by themselves; a set-up mostly waits.
 THREADS = 6
 
@@ -71,7 +73,7 @@ class HolderService:
         self._store = home.store()
         self._book = home.book()
         self._office = node_office(home.node, clock=self._clock)
-        permitting = Permitting(self._office)
+        permitting = Permitting(self._office, lambda: state_of(home.node).holder_objection())
         identities = home.identities()
         self._holder = KeyHolder(
             self._config.name,
@@ -104,6 +106,7 @@ class HolderService:
             orders.ACTIVATE: self._keygen.activate,
             orders.END: self._keygen.end,
             ADD_CHECKPOINT: self._witness.answer,
+            PRESENCE: lambda _: presence(home.node),
         }
         self._stop = threading.Event()
         self._connected = threading.Event()

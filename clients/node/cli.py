@@ -11,11 +11,16 @@ import typer
 
 from clients.acting import AsOption
 from clients.node.cli_budget import budget
+from clients.node.cli_map import map_table, refresh
+from clients.node.cli_standing import leave, pause, resume
 from clients.output import EXIT_CONFIG, Format, Formatted, say
 
 _LOOK_EVERY_S = 0.5
 
 app = typer.Typer(help="Run a partner's node.", no_args_is_help=True)
+app.command(name="map")(map_table)
+for _command in (refresh, pause, resume, leave):
+    app.command()(_command)
 app.command()(budget)
 
 Directory = Annotated[Path, typer.Argument(help="The node's directory.")]

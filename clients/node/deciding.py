@@ -10,6 +10,7 @@ from clients.node.entering import ACCEPT, REFUSE, RunJournal
 from clients.node.files import exclusive, store_json
 from clients.node.home import Home
 from clients.node.spending import open_ledger
+from clients.node.standing_state import require_taking_part
 from compliance.configuration import ConfigError, read_object
 from compliance.entries import Charged
 from compliance.office.office import Office
@@ -47,6 +48,7 @@ def decide(
     Raises:
         ConfigError: no such run waits here, it is too late, the reason is empty or too long,
             or nobody is named.
+        PausedError, LeftError: this node takes part in nothing new.
         NotPermittedError: this person may not, or the agreement does not cover the run; that
             is entered.
     """
@@ -55,6 +57,8 @@ def decide(
     path = home.inbox / f"{run}.json"
     if not accept and not 1 <= len(reason.strip()) <= MAX_REASON:
         raise ConfigError(f"reason: needs 1 to {MAX_REASON} characters; say in one sentence why")
+    if accept:
+        require_taking_part(home)
     with exclusive(home.inbox):
         if not path.exists():
             raise ConfigError(f"run: {run} is not in the inbox; see `lianfang node inbox`")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from clients.holder.home import HolderHome
 from clients.node.home import Home
+from clients.operation.meter import PREFIX
 from compliance.checkup import Check
 from compliance.operation.checks import operation_checks
 
 
 def watching_checks(home: Home) -> list[Check]:
     """Return the checks for `clients.node.checks`."""
-    return operation_checks(
-        home.root / "node.json", is_served=lambda: HolderHome(home).noted() is not None
-    )
+    return operation_checks(home.root / "node.json", PREFIX)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 from compliance.checkup import Check
 from compliance.operation.settings import FORMAT_VARIABLE, LogFormat, load_operation, parse_address
 
+_TIMEOUT_S = 1.0
+_MOST_BYTES = 4 << 20
 
-def operation_checks(path: Path, *, is_served: Callable[[], bool]) -> list[Check]:
+
+def operation_checks(path: Path, prefix: str) -> list[Check]:
     """Return the checks of what hub.json or node.json says about metrics, spans and logs.
 
     Args:
-        is_served: whether the process runs, so that its own port may be taken.
+        prefix: of our metrics' names, by which a port that is taken is known to be our own.
     """
     return [
         (
             "the metrics port is free or served by this process",
-            lambda: _is_free(load_operation(path).metrics) or is_served(),
+            lambda: _is_free_or_ours(load_operation(path).metrics, prefix),
             f"stop the other program, or change metrics in {path.name}",
         ),
         (
@@ -51,7 +54,7 @@ def has_tracing() -> bool:
         return False
 
 
-def _is_free(address: str) -> bool:
+def _is_free_or_ours(address: str, prefix: str) -> bool:
     if not address:
         return True
     host, port = parse_address(address)
@@ -60,5 +63,17 @@ def _is_free(address: str) -> bool:
         try:
             probe.bind((host, port))
         except OSError:
-            return False
+            return _tells(host, port, prefix)
     return True
+
+
+def _tells(host: str, port: int, prefix: str) -> bool:
+    """Report whether metrics of this prefix are served there."""
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", "/metrics")
+        return f"\n{prefix}_".encode() in connection.getresponse().read(_MOST_BYTES)
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

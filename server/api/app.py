@@ -13,6 +13,7 @@ from server.api.guard import MAX_REQUESTS, MAX_REQUESTS_EACH, Guard
 from server.api.operations import router as operations
 from server.api.parts import Parts
 from server.api.problems import ProblemDocument, install_problems
+from server.enrolment.routes import router as enrolment
 from server.log.routes import router as log
 from server.lookup.routes import router as lookup
 from server.tables.acknowledging import router as acknowledging
@@ -21,9 +22,9 @@ from server.tables.routes import router as tables
 TITLE = "Lianfang hub"
 API_VERSION = "1"
 _DESCRIPTION = (
-    "Private lookups against shared fraud reports. Every route but /healthz and /readyz needs "
-    "the client certificate that the hub issued to a partner. Every refusal is a problem "
-    "document (RFC 9457). No identifier of a person is ever part of a request."
+    "Private lookups against shared fraud reports. Every route but /healthz, /readyz and "
+    "/v1/enrolment needs the client certificate that the hub issued to a partner. Every refusal "
+    "is a problem document (RFC 9457). No identifier of a person is ever part of a request."
 )
 
 
@@ -52,7 +53,7 @@ def describe_app() -> FastAPI:
         redirect_slashes=False,
     )
     # Acknowledgements before tables: the last part of their path is no version.
-    for router in (lookup, acknowledging, tables, agreements, log, operations):
+    for router in (lookup, acknowledging, tables, agreements, enrolment, log, operations):
         app.include_router(router)
     install_problems(app)
     return app

@@ -18,13 +18,16 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.errors import BusyError
-from server.api.problems import INTERNAL, answer_error, problem_response
+from server.api.problems import INTERNAL, Problem, answer_error, problem_response
 from server.api.tls import EXTENSION
 
 MAX_REQUESTS = 256
 MAX_REQUESTS_EACH = 64
 _log = logging.getLogger("lianfang.api")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# To the holder of the certificate alone, who may know it; whatever the route.
+_REVOKED = Problem(403, "This partner was revoked.", tells=False)
+REVOKED_CODE = "partner_revoked"
 _NO_ANSWER = 499  # the client was gone before there was one
 _HEADERS = {
     "Strict-Transport-Security": "max-age=31536000",
@@ -75,13 +78,29 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         try:
-            await self._app(scope, receive, exchange.send)
+            if _is_revoked(scope):
+                answer = problem_response(_REVOKED, REVOKED_CODE)
+                await answer(scope, receive, exchange.send)
+            else:
+                await self._app(scope, receive, exchange.send)
         except Exception as error:  # noqa: BLE001  # the last resort: answered, logged, not told
             fields = {"event": "internal_error", "id": exchange.id, "type": type(error).__name__}
             _log.error(json.dumps(fields))
             if exchange.status == _NO_ANSWER:
                 answer = problem_response(INTERNAL, "internal_error")
                 await answer(scope, receive, exchange.send)
+
+
+def _is_revoked(scope: Scope) -> bool:
+    """Report whether the caller's certificate counts no more: asked for every request.
+
+    A connection outlives a revocation; a request on it does not.
+    """
+    peer = scope.get("extensions", {}).get(EXTENSION, {})
+    parts = getattr(scope["app"].state, "parts", None)
+    if parts is None or parts.enrolment is None or not isinstance(peer.get("name"), str):
+        return False
+    return bool(parts.enrolment.bars(peer["name"], peer["serial"]))
 
 
 class _Exchange:

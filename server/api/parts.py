@@ -16,6 +16,7 @@ from server.agreements.service import Agreements
 from server.api.errors import CertificateRequiredError
 from server.api.tls import EXTENSION
 from server.api.workers import Workers
+from server.enrolment.service import Enrolment
 from server.log.opening import HubLog
 from server.lookup.service import Evaluations, Holders
 from server.tables.store import Tables
@@ -34,6 +35,7 @@ class Parts:
         identity: the hub's key, under which the list of tables is signed.
         agreements: by which everything here is decided, and which partners sign here.
         log: the hub's audit log, to which everything is entered, and which partners read.
+        enrolment: who comes in and whose certificates count no more; None takes nobody in.
         holders: the key holders elsewhere; here only to tell whether enough are connected.
     """
 
@@ -47,6 +49,7 @@ class Parts:
     identities: Callable[[str], Ed25519PublicKey | None]
     identity: Ed25519PrivateKey = field(repr=False)
     clock: Clock
+    enrolment: Enrolment | None = None
     workers: Workers = field(default_factory=Workers)
     # Whose delta is being read or applied: one at a time for each contributor.
     publishing: set[str] = field(default_factory=set)

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from protocols.errors import InvalidProofError, MalformedMessageError
 from server.api.problems import MEDIA_TYPE, Problem, problem_document
-from server.identity.peer import parse_peer
+from server.identity.peer import parse_peer, serial_number
 
 EXTENSION = "lianfang.tls"
 # TLS and the head of a request are a few packets; whoever takes longer holds a place.
@@ -65,16 +65,17 @@ def partner_protocol(hub: str, *, head_timeout_s: float = HEAD_TIMEOUT_S) -> typ
 
 
 def peer_name(connection: ssl.SSLObject | None, hub: str) -> dict[str, Any]:
-    """Return `{"certificate": shown or not, "name": of the node or None}`."""
+    """Return `{"certificate": shown or not, "name": of the node or None, "serial": its number}`."""
     der = connection.getpeercert(binary_form=True) if connection is not None else None
     if der is None:
         return {"certificate": False, "name": None}
+    pem = ssl.DER_cert_to_PEM_cert(der).encode()
     try:
-        name = parse_peer(ssl.DER_cert_to_PEM_cert(der).encode(), hub)
+        name, serial = parse_peer(pem, hub), serial_number(pem)
     except (InvalidProofError, MalformedMessageError):
         # Signed by our authority, yet no node's name: nobody we know.
         return {"certificate": True, "name": None}
-    return {"certificate": True, "name": name}
+    return {"certificate": True, "name": name, "serial": serial}
 
 
 class _PartnerProtocol(H11Protocol):

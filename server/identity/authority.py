@@ -117,7 +117,7 @@ def issue_node(
     """
     if name == CONTROL_NAME:
         raise UnsupportedParameterError(f"node name {CONTROL_NAME}: reserved for the hub itself")
-    return _issue_client(authority, _requested_key(request), name, now, days)
+    return _issue_client(authority, requested_key(request), name, now, days)
 
 
 def issue_server(
@@ -198,7 +198,14 @@ def _builder(
     )
 
 
-def _requested_key(request: bytes) -> ec.EllipticCurvePublicKey:
+def requested_key(request: bytes) -> ec.EllipticCurvePublicKey:
+    """Return the key that a signed request (PKCS #10, PEM) asks a certificate for.
+
+    Raises:
+        MalformedMessageError: not a request.
+        InvalidProofError: it is not signed by the key in it.
+        UnsupportedParameterError: the key is not on P-256 or P-384.
+    """
     try:
         parsed = x509.load_pem_x509_csr(request)
         public = parsed.public_key()

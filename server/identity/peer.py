@@ -54,3 +54,15 @@ def parse_peer(certificate: bytes, hub: str) -> str:
     if not uri.startswith(prefix) or not _NODE_NAME.fullmatch(name):
         raise InvalidProofError("peer certificate: names no node of this hub")
     return name
+
+
+def serial_number(certificate: bytes) -> int:
+    """Return the serial number of a PEM certificate that TLS has verified already.
+
+    Raises:
+        MalformedMessageError: not a certificate in PEM form.
+    """
+    try:
+        return x509.load_pem_x509_certificate(certificate).serial_number
+    except ValueError as error:
+        raise MalformedMessageError("peer certificate: not readable") from error

@@ -31,8 +31,10 @@ from protocols.link import (
     Kind,
     TransportError,
 )
-from server.identity.peer import CONTROL_NAME, parse_peer
+from server.identity.issued import Bars
+from server.identity.peer import CONTROL_NAME, parse_peer, serial_number
 from server.link.attachment import Attachment
+from server.link.callers import REVOKED, Caller, Callers
 from server.link.relay import Relay
 from server.standing.registry import Standing
 from server.standing.stream import Stream
@@ -64,6 +66,8 @@ class Service:
             a `ProtocolError` or a `TransportError`, whose text the caller is given.
         max_streams: streams at a time; further ones are refused and may be tried again.
         standing: where nodes stand by to be asked; without it nobody is let in for that.
+        revocations: whose certificates count no more; asked for every new stream, and for the
+            open ones again and again.
     """
 
     def __init__(
@@ -74,8 +78,10 @@ class Service:
         on_control: ControlHandler,
         max_streams: int = 256,
         standing: Standing | None = None,
+        revocations: Bars | None = None,
     ) -> None:
         self._relay = relay
+        self._callers = Callers(revocations)
         self._standing = standing
         self._hub = hub
         self._on_control = on_control
@@ -110,6 +116,7 @@ class Service:
             port: int = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise TransportError(f"cannot listen at {address}", retryable=True) from error
+        self._callers.start()
         self._server.start()
         return port
 
@@ -120,15 +127,23 @@ class Service:
             self._standing.close(reason)
         self._server.stop(grace_s).wait()
         self._threads.shutdown()
+        self._callers.stop()
 
     def _attach(self, frames: Iterator[bytes], context: Any) -> Iterator[bytes]:
-        attachment = self._admit(context)
-        problems: list[str] = []
+        caller, attachment = self._admit(context)
+        problems: list[_Problem] = []
         # The callback fires however the stream ends; it changes nothing for a party that
         # has left. It is refused if the stream has ended already.
         broken = partial(attachment.break_off, "its connection was lost")
-        if not context.add_callback(broken):
-            broken()
+
+        def end() -> None:
+            problems.append((_DENIED, REVOKED))
+            attachment.break_off(REVOKED)
+
+        forget = self._callers.watch(caller, end)
+        for callback in (forget, broken):
+            if not context.add_callback(callback):
+                callback()
         reader = threading.Thread(
             target=_read, args=(frames, attachment, problems), name="link-read", daemon=True
         )
@@ -137,14 +152,21 @@ class Service:
         while (frame := attachment.next_frame()) is not None:
             yield frame
         if problems:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, problems[0])
+            context.abort(*problems[0])
 
     def _stand(self, standing: Standing, frames: Iterator[bytes], context: Any) -> Iterator[bytes]:
-        stream = self._admit_standing(standing, context)
-        problems: list[str] = []
+        caller, stream = self._admit_standing(standing, context)
+        problems: list[_Problem] = []
         broken = partial(standing.leave, stream, "its connection was lost")
-        if not context.add_callback(broken):
-            broken()
+
+        def end() -> None:
+            problems.append((_DENIED, REVOKED))
+            standing.leave(stream, REVOKED)
+
+        forget = self._callers.watch(caller, end)
+        for callback in (forget, broken):
+            if not context.add_callback(callback):
+                callback()
         reader = threading.Thread(
             target=_read_standing,
             args=(frames, standing, stream, problems),
@@ -155,25 +177,26 @@ class Service:
         while (frame := stream.next_frame()) is not None:
             yield frame
         if problems:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, problems[0])
+            context.abort(*problems[0])
 
-    def _admit_standing(self, standing: Standing, context: Any) -> Stream:
+    def _admit_standing(self, standing: Standing, context: Any) -> tuple[Caller, Stream]:
         try:
-            name = self._caller(context)
-            if name == CONTROL_NAME:
+            caller = self._caller(context)
+            if caller.name == CONTROL_NAME:
                 context.abort(_DENIED, "standing links are for partners")
-            return standing.join(name)
+            return caller, standing.join(caller.name)
         except TransportError as error:
-            context.abort(grpc.StatusCode.ABORTED, str(error))
+            status = grpc.StatusCode.ABORTED if error.retryable else _DENIED
+            context.abort(status, str(error))
         except ProtocolError as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         raise AssertionError("abort raises")
 
-    def _admit(self, context: Any) -> Attachment:
+    def _admit(self, context: Any) -> tuple[Caller, Attachment]:
         try:
-            name = self._caller(context)
+            caller = self._caller(context)
             hello = _hello(context)
-            return self._relay.attach(hello.run, hello.phase, name)
+            return caller, self._relay.attach(hello.run, hello.phase, caller.name)
         except TransportError as error:
             status = grpc.StatusCode.ABORTED if error.retryable else _DENIED
             if error.party is not None:
@@ -186,8 +209,7 @@ class Service:
 
     def _control(self, data: bytes, context: Any) -> bytes:
         try:
-            name = self._caller(context)
-            if name != CONTROL_NAME:
+            if self._caller(context).name != CONTROL_NAME:
                 context.abort(_DENIED, "control is for the hub itself")
             return json.dumps(self.answer(_parse_request(data))).encode()
         except TransportError as error:
@@ -240,20 +262,23 @@ class Service:
         ]
         return {**status, "traffic": traffic}
 
-    def _caller(self, context: Any) -> str:
+    def _caller(self, context: Any) -> Caller:
         (certificate,) = context.auth_context()["x509_pem_cert"]
-        return parse_peer(certificate, self._hub)
+        caller = Caller(parse_peer(certificate, self._hub), serial_number(certificate))
+        self._callers.check(caller)
+        return caller
 
 
 _DENIED = grpc.StatusCode.PERMISSION_DENIED
+_Problem = tuple[grpc.StatusCode, str]
 
 
-def _read(frames: Iterator[bytes], attachment: Attachment, problems: list[str]) -> None:
+def _read(frames: Iterator[bytes], attachment: Attachment, problems: list[_Problem]) -> None:
     try:
         for frame in frames:
             attachment.accept(frame)
     except MalformedMessageError as error:
-        problems.append(str(error))
+        problems.append((grpc.StatusCode.INVALID_ARGUMENT, str(error)))
         attachment.break_off("it sent a malformed frame")
     except (TransportError, grpc.RpcError):
         # Over for this party, or cut off: the other thread and the callback see to it.
@@ -262,13 +287,13 @@ def _read(frames: Iterator[bytes], attachment: Attachment, problems: list[str]) 
 
 
 def _read_standing(
-    frames: Iterator[bytes], standing: Standing, stream: Stream, problems: list[str]
+    frames: Iterator[bytes], standing: Standing, stream: Stream, problems: list[_Problem]
 ) -> None:
     try:
         for frame in frames:
             stream.accept(frame)
     except MalformedMessageError as error:
-        problems.append(str(error))
+        problems.append((grpc.StatusCode.INVALID_ARGUMENT, str(error)))
         standing.leave(stream, "it sent a malformed frame")
     except grpc.RpcError:
         # Cut off: the callback of the call says so.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from compliance.checkup import Check
 from compliance.operation.checks import operation_checks
 from server.home import HubHome
+from server.operation.meter import PREFIX
 
 
 def watching_checks(home: HubHome) -> list[Check]:
     """Return the checks for `server.checks`."""
-    served = (home.root / "flower" / "gate.json").exists
-    return operation_checks(home.root / "hub.json", is_served=served)
+    return operation_checks(home.root / "hub.json", PREFIX)

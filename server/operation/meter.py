@@ -86,9 +86,10 @@ class HubMeter:
     def _count(self, work: Work, seconds: float, outcome: str) -> None:
         match work:
             case Request(operation, _, role, status):
-                self._under_way.dec()
                 self._requests.labels(operation, f"{status // 100}xx", role).inc()
                 self._request_s.labels(operation).observe(seconds)
+                # Last, so that none under way means that all are counted.
+                self._under_way.dec()
             case Evaluation(purpose, elements):
                 self._evaluations.labels(outcome, purpose).inc()
                 self._elements.labels(outcome, purpose).inc(elements)

@@ -56,6 +56,8 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
             objection = _budget_objection(home, journal)
             if objection is None and home.policy().decide == "hand":
                 objection, by = _ask_person(home, plan, request)
+        # Somebody may have paused the node while a person was being asked.
+        objection = objection or _by_standing(home)
         if objection is None:
             try:
                 journal.accepted(by)

@@ -4,10 +4,12 @@ import json
 import socket
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter
 
 from compliance.checkup import run_checks
 from compliance.configuration import ConfigError
 from compliance.operation.checks import operation_checks
+from compliance.operation.scraping import MetricsServer
 from compliance.operation.settings import (
     FORMAT_VARIABLE,
     OperationSettings,
@@ -61,8 +63,8 @@ def test_both_fields_may_be_missing_and_must_be_text(tmp_path):
         load_operation(path)
 
 
-def checks(path, *, served=False):
-    found = run_checks(operation_checks(path, is_served=lambda: served), (ConfigError,))
+def checks(path, prefix="lianfang_hub"):
+    found = run_checks(operation_checks(path, prefix), (ConfigError,))
     return [item["ok"] for item in found]
 
 
@@ -74,7 +76,13 @@ def test_doctor_looks_at_port_libraries_and_form(tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         path.write_text(json.dumps({"metrics": f"127.0.0.1:{taken.getsockname()[1]}"}))
         assert checks(path) == [False, True, True]
-        assert checks(path, served=True) == [True, True, True]
+    registry = CollectorRegistry()
+    Counter("lianfang_hub_requests", "Requests.", registry=registry)
+    server = MetricsServer(registry, "127.0.0.1:0")
+    path.write_text(json.dumps({"metrics": f"127.0.0.1:{server.start()}"}))
+    assert checks(path) == [True, True, True]
+    assert checks(path, "lianfang_node") == [False, True, True]
+    server.stop()
     monkeypatch.setenv(FORMAT_VARIABLE, "yaml")
     assert checks(path)[2] is False
     path.write_text(json.dumps({"metrics": "0.0.0.0:9446"}))

@@ -59,12 +59,15 @@ class Watched:
 
     def metrics(self):
         """All values by name and the values of labels, in the order of the labels' names."""
+        # An answer is with its client a moment before it is counted.
+        while "\nlianfang_hub_requests_under_way 0.0\n" not in (text := self.text()):
+            time.sleep(0.005)
         return {
             (
                 sample.name.removeprefix("lianfang_hub_"),
                 *dict(sorted(sample.labels.items())).values(),
             ): sample.value
-            for family in text_string_to_metric_families(self.text())
+            for family in text_string_to_metric_families(text)
             for sample in family.samples
         }
 

@@ -1,0 +1,1 @@
+"""How a partner comes to a hub over the network: invitation codes, and what its key signs."""

@@ -1,0 +1,1 @@
+"""Enrolment over the network: invitations, waiting requests, renewal, revocation."""
