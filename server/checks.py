@@ -14,6 +14,7 @@ from protocols.errors import ProtocolError
 from server.home import HubHome, unix_now
 from server.identity.authority import load_authority
 from server.log.examining import database_checks
+from server.operation.checks import watching_checks
 
 _RENEW_BEFORE_S = 14 * 86_400
 _OTHERS = 0o077
@@ -61,7 +62,9 @@ def examine(directory: Path) -> list[dict[str, Any]]:
             "approve join requests",
         ),
     ]
-    return run_checks([*checks, *_database(home)], (ConfigError, ProtocolError))
+    return run_checks(
+        [*checks, *_database(home), *watching_checks(home)], (ConfigError, ProtocolError)
+    )
 
 
 def _database(home: HubHome) -> list[Check]:

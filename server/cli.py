@@ -1,4 +1,4 @@
-"""`lianfang-hub`: init, staff, approve, agreement, serve, epoch, log, propose, run, doctor.
+"""`lianfang-hub`: init, staff, invite, approve, revoke, renew, agreement, serve, epoch, log, propose, run, doctor.
 
 Results go to standard output, progress to standard error. Heavy modules are imported by
 the command that needs them, so that help is at hand at once.
@@ -16,12 +16,14 @@ from typing import Annotated, Any
 
 import typer
 
-from server.acting import AsOption, SecondOption
+from compliance.operation.settings import LogFormat
 from server.cli_agreement import app as agreement
+from server.cli_enrol import approve, invite, renew, revoke
 from server.cli_epoch import app as epoch
 from server.cli_log import app as log
 from server.cli_propose import propose
 from server.cli_staff import app as staff
+from server.operation.options import LogFormatOption
 from server.output import EXIT_CONFIG, EXIT_FAILED, Format, Formatted, explain, say
 
 _LOOK_EVERY_S = 0.5
@@ -35,7 +37,8 @@ app = typer.Typer(
 )
 
 
-app.command()(propose)
+for _command in (invite, approve, revoke, renew, propose):
+    app.command()(_command)
 app.add_typer(agreement, name="agreement")
 app.add_typer(epoch, name="epoch")
 app.add_typer(log, name="log")
@@ -94,46 +97,7 @@ def init(
             "api_port": settings.api_port,
         },
         f"Made the hub {settings.name} in {directory}.",
-        f"lianfang-hub approve {directory} REQUEST.json",
-    )
-
-
-@app.command()
-def approve(
-    directory: Directory,
-    request: Annotated[Path, typer.Argument(help="The partner's join request.")],
-    welcome: Annotated[
-        Path | None, typer.Option("--out", help="Where to write the welcome.")
-    ] = None,
-    reason: Annotated[str, typer.Option(help="Why; sealed in the log.")] = "",
-    by: AsOption = "",
-    second: SecondOption = "",
-    output: Formatted = Format.TEXT,
-) -> None:
-    """Take a partner in and write the welcome that it joins with."""
-    from compliance.configuration import read_object
-    from compliance.files import write_atomically
-    from server.acting import acting
-    from server.home import HubHome, unix_now
-    from server.log.opening import open_log
-
-    asked = read_object(request)
-    home = HubHome(directory)
-
-    def enter(partner: dict[str, Any]) -> None:
-        with open_log(home) as log:
-            who = acting(directory, log.office, name=by, second=second)
-            log.journal.partner_approved(partner, who, reason=reason)
-
-    answer = home.approve(asked, unix_now(), enter=enter)
-    target = welcome or request.with_name(f"{asked['name']}-welcome.json")
-    write_atomically(target, json.dumps(answer, indent=1).encode())
-    say(
-        output,
-        {"partner": asked["name"], "identity": asked["identity"], "welcome": str(target)},
-        f"Took {asked['name']} in; its identity key is {asked['identity']}.\n"
-        f"Compare the key with the partner by telephone, then send it {target}.",
-        f"lianfang node join NODE_DIRECTORY {target}",
+        f"lianfang-hub invite {directory} PARTNER --as NAME, once there is staff and it is served",
     )
 
 
@@ -148,16 +112,16 @@ def serve(
     flower: Annotated[
         bool, typer.Option(help="Serve Flower too; a hub for lookups alone needs none.")
     ] = True,
+    log_format: LogFormatOption = LogFormat.TEXT,
     output: Formatted = Format.TEXT,
 ) -> None:
     """Serve the link, the API and Flower until stopped."""
-    import logging
-
+    from compliance.operation.logs import configure_logging
     from server.home import HubHome
     from server.serving import register_partners, run_directly
     from server.serving import serve as serve_hub
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    configure_logging(log_format)
     home = HubHome(directory)
     settings = home.settings()
     stop = threading.Event()

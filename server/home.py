@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from compliance.configuration import ConfigError, read_object
 from compliance.files import write_atomically
+from compliance.operation.settings import OperationSettings
 from protocols.errors import (
     InvalidProofError,
     MalformedMessageError,
@@ -69,6 +70,8 @@ class Settings:
     fleet_port: int
     api_port: int
     database: str = ""  # empty: SQLite in the hub's directory
+    metrics: str = ""  # empty: none are served
+    otel: str = ""  # empty: no spans are sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +94,16 @@ class HubHome:
         value = read_object(self.root / "hub.json", cure="run `lianfang-hub init` first")
         kinds = {"name": str, "host": str, "link_port": int, "fleet_port": int, "api_port": int}
         found = {name: type(item) for name, item in value.items()}
-        if {"database": str} | found != kinds | {"database": str}:
+        optional = {"database": str, "metrics": str, "otel": str}
+        if optional | found != kinds | optional:
             raise ConfigError(
                 "hub.json: needs name and host as text, link_port, fleet_port and api_port as "
-                "whole numbers, and database, if it is there, as text; correct it"
+                "whole numbers, and database, metrics and otel, if they are there, as text; "
+                "correct it"
             )
         settings = Settings(**value)
         check_database(settings.database)
+        OperationSettings(settings.metrics, settings.otel)
         return settings
 
     def create(

@@ -14,6 +14,7 @@ from pathlib import Path
 from compliance.errors import UnknownEpochError
 from compliance.evaluations.evidence import read_evidence
 from compliance.evaluations.store import EpochStore
+from compliance.operation.observing import UNOBSERVED, Observes
 from server.agreements.service import Agreements
 from server.api.app import create_app
 from server.api.parts import Parts
@@ -24,6 +25,8 @@ from server.epochs.service import Epochs
 from server.home import HubHome, unix_now
 from server.log.opening import HubLog
 from server.lookup.service import Evaluations
+from server.operation.asking import observed_holders
+from server.operation.requests import Roles, observed
 from server.standing.registry import Standing
 from server.tables.store import Tables
 
@@ -39,7 +42,13 @@ class Lookups:
 
 @contextmanager
 def serve_lookups(
-    home: HubHome, holding: Holding, epochs: Epochs, standing: Standing, log: HubLog
+    home: HubHome,
+    holding: Holding,
+    epochs: Epochs,
+    standing: Standing,
+    log: HubLog,
+    *,
+    observer: Observes = UNOBSERVED,
 ) -> Iterator[Lookups]:
     """Serve the API and keep the epochs in order, until the end of the block."""
     settings = home.settings()
@@ -48,12 +57,13 @@ def serve_lookups(
         hub=settings.name,
         evaluations=Evaluations(
             holder=holding.holder,
-            holders=standing,
+            holders=observed_holders(standing, observer),
             store=holding.store,
             book=holding.book,
             journal=log.journal,
             identity=home.identity_key(),
             clock=holding.clock,
+            observer=observer,
         ),
         epochs=holding.store,
         tables=Tables(home.root / TABLES, hub=settings.name, identities=identities),
@@ -65,7 +75,8 @@ def serve_lookups(
         clock=holding.clock,
         enrolment=Enrolment(home, log.office, clock=holding.clock),
     )
-    server = ApiServer(create_app(parts), hub=settings.name)
+    app = observed(create_app(parts), observer, Roles(log.office))
+    server = ApiServer(app, hub=settings.name)
     with ExitStack() as ending:
         ending.callback(parts.close)
         # The streams end before the threads that wait for answers over them.

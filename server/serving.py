@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compliance.configuration import ConfigError
+from compliance.operation.settings import OperationSettings
 from server.epochs.holding import open_holding
 from server.epochs.service import ACTIONS, Epochs
 from server.home import HubHome
@@ -19,6 +20,7 @@ from server.link.relay import Relay
 from server.link.service import Service
 from server.log.opening import HubLog, open_log
 from server.lookups import serve_lookups
+from server.operation.watch import state_of, watch_hub
 from server.standing.registry import Standing
 from server.training.conduct import Training
 from server.training.coordinator import Coordinator, RunState
@@ -54,7 +56,11 @@ def serve(home: HubHome, *, flower: bool = True) -> Iterator[Hub]:
     with ExitStack() as parts:
         holding = open_holding(home)
         parts.callback(holding.close)
+        watched = OperationSettings(settings.metrics, settings.otel)
+        watch = parts.enter_context(watch_hub(settings.name, watched))
         log = parts.enter_context(open_log(home, links=standing))
+        log.office.observer = watch.observer
+        watch.serve(state_of(home, holding, standing, log).sources())
         epochs = Epochs(relay, standing, holding, journal=log.journal)
 
         def control(request: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +83,9 @@ def serve(home: HubHome, *, flower: bool = True) -> Iterator[Hub]:
         parts.callback(service.stop)
         parts.callback(relay.close)
         # What serves lookups ends before the streams over which other holders are asked.
-        parts.enter_context(serve_lookups(home, holding, epochs, standing, log))
+        parts.enter_context(
+            serve_lookups(home, holding, epochs, standing, log, observer=watch.observer)
+        )
         if log.publishing is not None:
             log.publishing.start()
         superlink = parts.enter_context(_superlink(home)) if flower else None

@@ -52,7 +52,7 @@ def start(
         threading.Thread(target=_stop_after_input, args=(stop,), daemon=True).start()
     home = HolderHome(Home(directory))
     watch = watch_node(home.config().name, load_operation(home.node.root / "node.json"))
-    with home.alone(), watch, HolderService(home) as service:
+    with home.alone(), watch, HolderService(home, observer=watch.observer) as service:
         watch.serve(NodeState(home, SystemClock(), lambda: service.connected).sources())
         typer.echo(
             f"holder started; stop with Ctrl-C. Next: lianfang holder status {directory}", err=True

@@ -34,6 +34,7 @@ from compliance.configuration import ConfigError
 from compliance.errors import ComplianceError, NotPermittedError, UnknownPartnerError
 from compliance.evaluations.holder import KeyHolder
 from compliance.evaluations.setups import KeySetups
+from compliance.operation.observing import UNOBSERVED, Answering, Observes
 from protocols.epoch import orders
 from protocols.errors import ProtocolError
 from protocols.group.select import load_group
@@ -64,8 +65,10 @@ class HolderService:
         clock: Clock | None = None,
         random: Random = os.urandom,
         deadline_s: float = SETUP_DEADLINE_S,
+        observer: Observes = UNOBSERVED,
     ) -> None:
         self._home = home
+        self._observer = observer
         self._config = home.config()
         home.policy()  # written at the first start, and a wrong one is told at once
         self._clock = clock or SystemClock()
@@ -73,6 +76,7 @@ class HolderService:
         self._store = home.store()
         self._book = home.book()
         self._office = node_office(home.node, clock=self._clock)
+        self._office.observer = observer
         permitting = Permitting(self._office, lambda: state_of(home.node).holder_objection())
         identities = home.identities()
         self._holder = KeyHolder(
@@ -210,7 +214,8 @@ class HolderService:
         if answer is None:
             raise RefusedError("unknown_question", f"this holder answers no {kind}")
         try:
-            return answer(body)
+            with self._observer.during(Answering(kind)):
+                return answer(body)
         except RefusedError:
             raise
         except UnknownPartnerError as error:

@@ -12,6 +12,7 @@ from cryptography import x509
 from clients.keys import KeyStoreError, load_keys
 from clients.node.home import Home
 from clients.node.table import load_table
+from clients.operation.checks import watching_checks
 from compliance.checkup import Check, has_space, python_fits, run_checks
 from compliance.configuration import ConfigError
 from protocols.errors import ProtocolError
@@ -71,7 +72,9 @@ def examine(directory: Path) -> list[dict[str, Any]]:
             "free some space or move the directory",
         ),
     ]
-    return run_checks(checks, (ConfigError, KeyStoreError, ProtocolError))
+    return run_checks(
+        [*checks, *watching_checks(home)], (ConfigError, KeyStoreError, ProtocolError)
+    )
 
 
 def _lasts(home: Home) -> bool:

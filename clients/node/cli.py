@@ -13,7 +13,9 @@ from clients.acting import AsOption
 from clients.node.cli_budget import budget
 from clients.node.cli_map import map_table, refresh
 from clients.node.cli_standing import leave, pause, resume
+from clients.operation.options import LogFormatOption
 from clients.output import EXIT_CONFIG, Format, Formatted, say
+from compliance.operation.settings import LogFormat
 
 _LOOK_EVERY_S = 0.5
 
@@ -94,13 +96,19 @@ def trust(
 
 
 @app.command()
-def start(directory: Directory, output: Formatted = Format.TEXT) -> None:
+def start(
+    directory: Directory,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    output: Formatted = Format.TEXT,
+) -> None:
     """Connect to the hub, hold a key share, take part in runs as policies say, until stopped."""
     from clients.holder.process import HolderProcess
     from clients.node.home import Home
     from clients.node.joining import supernode_of
     from clients.node.phases.closing import finish_ended
+    from compliance.operation.logs import configure_logging
 
+    configure_logging(log_format)
     finish_ended(Home(directory))  # what a crash broke off
     stop = threading.Event()
     # Before anything is started, so that a stop during the start leaves no process behind.

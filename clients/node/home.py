@@ -19,6 +19,7 @@ from pathlib import Path
 from clients.node.files import make_private_directory
 from clients.node.policy import Policy
 from compliance.configuration import ConfigError, check_fields, read_object, typed
+from compliance.operation.settings import FIELDS, OperationSettings
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.link import check_party
 from protocols.phase import verify_run_name
@@ -88,7 +89,8 @@ class Home:
         """
         where = "node.json"
         value = read_object(self.root / where, cure=_FIRST)
-        check_fields(value, _FIELDS, where)
+        OperationSettings.parse(value, where)
+        check_fields(value, _FIELDS | (FIELDS & set(value)), where)
         hub = typed(value, "hub", dict, where)
         check_fields(hub, {"link", "flower", "api", "identity"}, "node.json: hub")
         held_out = value["held_out_column"]

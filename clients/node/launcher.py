@@ -42,6 +42,7 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 
 from clients.node.answering import Phase
 from clients.node.app import handle, write_reply
+from compliance.operation.logs import configure_as_parent
 from protocols.bundle import bundle_hash
 from protocols.phase import DEADLINE, PhaseReply, PhaseRequest, failed, refused
 
@@ -61,8 +62,7 @@ def main(argv: Sequence[str] | None = None, phase: Phase | None = None) -> int:
 
     The work is done by `phase`; by default by the installed `clients.node.phases`.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every call to loopback
+    configure_as_parent()
     arguments = _parse(argv)
     home = Path(os.environ[NODE_HOME])
     if arguments.parent_pid is not None:

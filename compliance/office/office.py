@@ -32,6 +32,7 @@ from compliance.log.storage import Place, Storage
 from compliance.log.yearly import YearlyLog
 from compliance.office.about import About, entry_of, seal_part
 from compliance.office.once import Once
+from compliance.operation.observing import UNOBSERVED, Append, Observes
 from compliance.policy.actors import (
     Facts,
     Organisation,
@@ -85,6 +86,8 @@ class Office:
         self.storage = storage
         self.parts = parts
         self.clock = clock
+        # What measures entries; whoever watches this process sets it.
+        self.observer: Observes = UNOBSERVED
         self.policy_of = policy_of
         self._documents = documents
         self._judge = Judge(agreements, policies)
@@ -246,7 +249,8 @@ class Office:
 
         def append() -> Place:
             part = seal_part(self.parts, decision, about)
-            return self.yearly.append(replace(entry, commitment=part.commitment), part)
+            with self.observer.during(Append()):
+                return self.yearly.append(replace(entry, commitment=part.commitment), part)
 
         if not about.once:
             return append()

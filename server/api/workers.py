@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 # A person at a counter asks for a handful of identifiers.
@@ -30,7 +31,7 @@ class Workers:
     async def evaluate(self, count: int, work: Callable[[], T]) -> T:
         """Run the evaluation of `count` elements."""
         pool = self._small if count <= SMALL_BATCH else self._large
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+        return await asyncio.get_running_loop().run_in_executor(pool, copy_context().run, work)
 
     async def publish(self, work: Callable[[], T]) -> T:
         """Run the publication of a table."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import islice
 from time import monotonic
@@ -38,6 +39,7 @@ from compliance.evaluations.book import EvaluationBook
 from compliance.evaluations.holder import HolderAnswer, KeyHolder
 from compliance.evaluations.store import EpochStore
 from compliance.log.errors import StorageError
+from compliance.operation.observing import UNOBSERVED, Evaluation, Observes
 from compliance.policy.decision import Decision
 from protocols.epoch.manifest import EpochManifest
 from protocols.errors import MalformedMessageError, ProtocolError
@@ -113,7 +115,9 @@ class Evaluations:
         identity: Ed25519PrivateKey,
         clock: Clock,
         ask_timeout_s: float = ASK_TIMEOUT_S,
+        observer: Observes = UNOBSERVED,
     ) -> None:
+        self._observer = observer
         self._holder = holder
         self._holders = holders
         self._store = store
@@ -146,6 +150,10 @@ class Evaluations:
             TooFewHoldersError: too few others could be reached.
             StorageError, LogCorruptError: book or log cannot be written.
         """
+        with self._observer.during(Evaluation(request.purpose.value, request.count)):
+            return self._answer(caller, request)
+
+    def _answer(self, caller: str, request: SignedRequest) -> Answered:
         manifest = self._checked(caller, request)
         # The hub's own share needs no second decision: it answers for this one alone.
         decision = self._journal.permit_evaluation(caller, request, manifest)
@@ -252,7 +260,7 @@ class Evaluations:
 
         def start(count: int) -> Iterator[tuple[Future[EvaluationAnswer], str]]:
             for name in islice(waiting, count):
-                yield self._threads.submit(ask, name), name
+                yield self._threads.submit(copy_context().run, ask, name), name
 
         asked = dict(start(needed))
         own = self._holder.answer(data)

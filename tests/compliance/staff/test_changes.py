@@ -30,7 +30,7 @@ FRESH = "another secret altogether"
 def test_two_accounts_are_set_up_by_nobody_and_entered_as_such(people):
     people.add("amy", "approver", reason="set-up of the office")
     people.add("otto", "compliance", reason="set-up of the office")
-    with pytest.raises(NotPermittedError, match="say who acts with --as"):
+    with pytest.raises(NotPermittedError, match="only people may: name your account with --as"):
         people.add("dora", "desk")
     assert sorted(people.staff.accounts()) == ["amy", "otto"]
     done, refused = people.entries()[:2], people.entries()[2]
