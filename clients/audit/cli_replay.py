@@ -62,7 +62,7 @@ def _whole_log(home: Home, year: int) -> tuple[dict[str, Any], str]:
                     wrong.append({"entry": item.place.index, "differences": [*item.differences]})
     lines = [
         f"{origin}: {decided:,} decisions made again, {len(wrong):,} differ; "
-        f"{missing:,} can no longer be made, their private parts are gone."
+        f"{missing:,} are not made again: erased, or the accounts of the set-up."
     ]
     lines += [f"entry {item['entry']}: {'; '.join(item['differences'])}" for item in wrong[:_SHOWN]]
     found = {

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from clients.demo.bringing_up import Town, run_command
+from clients.demo.bringing_up import Town, at_each, run_command
 from compliance.agreement.vocabulary import Role
 
 FILE = "agreement.json"
@@ -36,9 +36,13 @@ def agree_all(town: Town, holder: str, terms: Mapping[str, Any] | None = None) -
         file.write_text(json.dumps(drafted, ensure_ascii=False, indent=1))
     run_command("lianfang-hub", "agreement", "sign", hub, path, "--yes")
     signing = ("lianfang", "audit", "agreement", "sign")
-    for _ in range(2):
-        for node in town.nodes.values():
-            run_command(*signing, str(node), path, "--yes", "--offline")
+    for node in town.nodes.values():
+        run_command(*signing, str(node), path, "--yes", "--offline")
+    # With all signatures in the file nobody writes to it any more.
+    at_each(
+        town.nodes,
+        lambda name: run_command(*signing, str(town.nodes[name]), path, "--yes", "--offline"),
+    )
     said = run_command("lianfang-hub", "agreement", "sign", hub, path, "--yes", "--format", "json")
     digest: str = json.loads(said)["digest"]
     return digest

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from clients.demo.bringing_up import Town, run_command
+from clients.demo.bringing_up import Town, at_each, run_command
 from clients.output import CommandError
 
 WITNESSES = ("police", "telecom")
@@ -32,6 +32,7 @@ class Evidence:
     entries: int
     witnesses: list[str]
     disclosures: list[dict[str, Any]]
+    replayed: dict[str, int]
 
 
 def list_witnesses(town: Town) -> None:
@@ -55,12 +56,16 @@ def take_evidence(town: Town, folder: Path) -> Evidence:
     policy = exported["policy"]
     checked = _json("lianfang", "audit", "verify", str(folder), "--policy", policy)
     shown = _json("lianfang", "audit", "disclosures", str(folder))
+    replayed = at_each(
+        town.nodes, lambda name: _json("lianfang", "audit", "replay", str(town.nodes[name]))
+    )
     return Evidence(
         log=str(folder),
         policy=policy,
         entries=checked["entries"],
         witnesses=list(WITNESSES),
         disclosures=shown["disclosures"],
+        replayed={name: found["decided"] for name, found in replayed.items()},
     )
 
 
@@ -81,6 +86,8 @@ def draw_evidence(found: Evidence) -> str:
         f"{found.entries} entries of the hub's log verified, cosigned by "
         f"{' and '.join(found.witnesses)}"
     )
+    decided = ", ".join(f"{name} {count}" for name, count in found.replayed.items())
+    console.print(f"Decisions of each partner's own log, all made again with one result: {decided}")
     return target.getvalue().rstrip()
 
 
