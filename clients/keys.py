@@ -5,12 +5,16 @@
     flower.key     ECDSA P-384, OpenSSH: node authentication of Flower's SuperNode
     flower.pub     its public half, for `flwr supernode register` at the hub
     tls.pem, ca.crt  certificate of the node and of the hub's authority, once it has joined
+    tls-next.key, tls-next.pem  while a certificate is being renewed
 
-All are mode 0600 and replaced as a whole; a key is never replaced by `create_keys`.
+All are mode 0600 and replaced as a whole; a key is never replaced by `create_keys`. A renewal
+puts a new TLS key and its certificate beside those in use, and then in their place: whoever
+finds both there finishes that, so a crash in between costs nothing.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -40,6 +44,7 @@ FLOWER_KEY = "flower.key"
 FLOWER_PUBLIC = "flower.pub"
 CERTIFICATE = "tls.pem"
 AUTHORITY = "ca.crt"
+NEXT_KEY, NEXT_CERTIFICATE = "tls-next.key", "tls-next.pem"
 _OTHERS = 0o077
 
 
@@ -91,6 +96,7 @@ def load_keys(directory: Path) -> NodeKeys:
     Raises:
         KeyStoreError: names the file and the cure.
     """
+    _finish_renewal(directory)
     tls = _load(directory / TLS_KEY)
     identity = _load(directory / IDENTITY_KEY)
     flower = _load(directory / FLOWER_KEY, ssh=True)
@@ -105,9 +111,38 @@ def load_keys(directory: Path) -> NodeKeys:
 
 def certificate_request(keys: NodeKeys, name: str) -> bytes:
     """Write a request (PKCS #10, PEM) that shows the hub that this node holds its TLS key."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    request = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    return request.sign(keys.tls, SHA256()).public_bytes(Encoding.PEM)
+    return _request(keys.tls, name)
+
+
+def next_request(directory: Path, name: str) -> bytes:
+    """Write a request for the TLS key that comes next; it is made, unless it was before.
+
+    Raises:
+        KeyStoreError: a key that was made before cannot be used.
+    """
+    _finish_renewal(directory)
+    path = directory / NEXT_KEY
+    if not path.exists():
+        made = ec.generate_private_key(ec.SECP256R1())
+        write_atomically(
+            path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )
+    return _request(_next_key(directory), name)
+
+
+def store_renewal(directory: Path, certificate: bytes) -> Credentials:
+    """Put the next TLS key and its certificate in the place of those in use.
+
+    Raises:
+        KeyStoreError: damaged, for another key, or not signed by the authority that this node
+            knows; nothing is changed then.
+    """
+    authority = (directory / AUTHORITY).read_bytes()
+    leaf = _issued(certificate, authority)
+    if leaf.public_key() != _next_key(directory).public_key():
+        raise KeyStoreError("certificate from the hub: made for another key; request it again")
+    write_atomically(directory / NEXT_CERTIFICATE, certificate)
+    return credentials(directory)
 
 
 def store_certificate(directory: Path, certificate: bytes, authority: bytes) -> Credentials:
@@ -117,14 +152,7 @@ def store_certificate(directory: Path, certificate: bytes, authority: bytes) -> 
         KeyStoreError: damaged, for another key, or not signed by the authority sent along.
     """
     keys = load_keys(directory)
-    try:
-        leaf = x509.load_pem_x509_certificate(certificate)
-        issuer = x509.load_pem_x509_certificate(authority)
-        leaf.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise KeyStoreError("certificates from the hub: not readable") from error
-    except InvalidSignature as error:
-        raise KeyStoreError("certificate from the hub: not signed by its authority") from error
+    leaf = _issued(certificate, authority)
     if leaf.public_key() != keys.tls.public_key():
         raise KeyStoreError("certificate from the hub: made for another key; request it again")
     write_atomically(directory / AUTHORITY, authority)
@@ -134,7 +162,43 @@ def store_certificate(directory: Path, certificate: bytes, authority: bytes) -> 
 
 def credentials(directory: Path) -> Credentials:
     """Name the files with which a link is opened."""
+    _finish_renewal(directory)
     return Credentials(directory / AUTHORITY, directory / CERTIFICATE, directory / TLS_KEY)
+
+
+def _request(key: ec.EllipticCurvePrivateKey, name: str) -> bytes:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return request.sign(key, SHA256()).public_bytes(Encoding.PEM)
+
+
+def _issued(certificate: bytes, authority: bytes) -> x509.Certificate:
+    """Return a certificate (PEM) that the authority sent along has signed."""
+    try:
+        leaf = x509.load_pem_x509_certificate(certificate)
+        issuer = x509.load_pem_x509_certificate(authority)
+        leaf.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyStoreError("certificates from the hub: not readable") from error
+    except InvalidSignature as error:
+        raise KeyStoreError("certificate from the hub: not signed by its authority") from error
+    return leaf
+
+
+def _next_key(directory: Path) -> ec.EllipticCurvePrivateKey:
+    key = _load(directory / NEXT_KEY)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise KeyStoreError(f"{directory / NEXT_KEY}: not an elliptic-curve key; remove it")
+    return key
+
+
+def _finish_renewal(directory: Path) -> None:
+    """Put a renewed pair in its place, key first; another process may be doing the same."""
+    if not (directory / NEXT_CERTIFICATE).exists():
+        return
+    for new, old in ((NEXT_KEY, TLS_KEY), (NEXT_CERTIFICATE, CERTIFICATE)):
+        with suppress(FileNotFoundError):
+            (directory / new).replace(directory / old)
 
 
 def _load(path: Path, *, ssh: bool = False) -> PrivateKeyTypes:

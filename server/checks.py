@@ -13,6 +13,7 @@ from compliance.configuration import ConfigError
 from protocols.errors import ProtocolError
 from server.home import HubHome, unix_now
 from server.identity.authority import load_authority
+from server.identity.issued import Revocations
 from server.log.examining import database_checks
 from server.operation.checks import watching_checks
 
@@ -43,8 +44,18 @@ def examine(directory: Path) -> list[dict[str, Any]]:
         ),
         (
             "the server certificate lasts two weeks",
-            lambda: _lasts(home),
-            "make a new server certificate",
+            lambda: _lasts(home, "server.pem"),
+            f"run lianfang-hub renew {directory}, then start the hub anew",
+        ),
+        (
+            "the certificate of the hub's own programs lasts two weeks",
+            lambda: _lasts(home, "hub.pem"),
+            f"run lianfang-hub renew {directory}, then start the hub anew",
+        ),
+        (
+            "the list of revoked certificates is readable",
+            lambda: Revocations(home.root).serials() is not None,
+            "restore authority/ from a backup",
         ),
         (
             "one gibibyte of disk is free",
@@ -79,8 +90,8 @@ def _closed(home: HubHome) -> bool:
     return bool(keys) and all(not key.stat().st_mode & _OTHERS for key in keys)
 
 
-def _lasts(home: HubHome) -> bool:
-    certificate = x509.load_pem_x509_certificate((home.authority / "server.pem").read_bytes())
+def _lasts(home: HubHome, name: str) -> bool:
+    certificate = x509.load_pem_x509_certificate((home.authority / name).read_bytes())
     return certificate.not_valid_after_utc.timestamp() > unix_now() + _RENEW_BEFORE_S
 
 

@@ -1,4 +1,4 @@
-"""`lianfang-hub`: init, staff, invite, approve, revoke, renew, agreement, serve, epoch, log, propose, run, doctor.
+"""`lianfang-hub`: init, staff, invite, approve, revoke, renew, agreement, serve, epoch and more.
 
 Results go to standard output, progress to standard error. Heavy modules are imported by
 the command that needs them, so that help is at hand at once.
@@ -6,7 +6,6 @@ the command that needs them, so that help is at hand at once.
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading

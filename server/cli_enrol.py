@@ -115,7 +115,7 @@ def revoke(
         {"partner": name, "identity": kept["identity"], "revoked": True},
         f"Revoked {name}: a hub that is being served closes its streams within a second and "
         "answers it no more.\nWhat it signed before still verifies; its name and keys are never "
-        "given again.",
+        "given again. If it holds a share of the key or contributes reports, end the epoch too.",
         f"lianfang-hub agreement draft {directory} --help, for an agreement without it",
     )
 

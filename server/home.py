@@ -71,6 +71,7 @@ class Settings:
     api_port: int
     database: str = ""  # empty: SQLite in the hub's directory
     metrics: str = ""  # empty: none are served
+    contact: str = ""  # where weaknesses are reported, for security.txt
     otel: str = ""  # empty: no spans are sent
 
 
@@ -94,16 +95,19 @@ class HubHome:
         value = read_object(self.root / "hub.json", cure="run `lianfang-hub init` first")
         kinds = {"name": str, "host": str, "link_port": int, "fleet_port": int, "api_port": int}
         found = {name: type(item) for name, item in value.items()}
-        optional = {"database": str, "metrics": str, "otel": str}
+        optional = {"contact": str, "database": str, "metrics": str, "otel": str}
         if optional | found != kinds | optional:
             raise ConfigError(
                 "hub.json: needs name and host as text, link_port, fleet_port and api_port as "
-                "whole numbers, and database, metrics and otel, if they are there, as text; "
+                "whole numbers; contact, database, metrics and otel, if they are there, as text; "
                 "correct it"
             )
         settings = Settings(**value)
         check_database(settings.database)
         OperationSettings(settings.metrics, settings.otel)
+        from server.api.contact import check_contact  # noqa: PLC0415  it needs this module
+
+        check_contact(settings.contact)
         return settings
 
     def create(

@@ -55,6 +55,7 @@ def serve_lookups(
     identities = identities_of(home)
     parts = Parts(
         hub=settings.name,
+        contact=settings.contact,
         evaluations=Evaluations(
             holder=holding.holder,
             holders=observed_holders(standing, observer),

@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography import x509
 
-from clients.keys import KeyStoreError, load_keys
+from clients.keys import CERTIFICATE, KeyStoreError, credentials, load_keys
 from clients.node.home import Home
 from clients.node.table import load_table
 from clients.operation.checks import watching_checks
@@ -44,7 +44,7 @@ def examine(directory: Path) -> list[dict[str, Any]]:
         (
             "the certificate lasts two weeks",
             lambda: _lasts(home),
-            "ask the hub's operator for a new welcome",
+            f"run lianfang node renew {directory}; if it has run out already, join again by a code",
         ),
         (
             "the table keeps its contract",
@@ -78,7 +78,8 @@ def examine(directory: Path) -> list[dict[str, Any]]:
 
 
 def _lasts(home: Home) -> bool:
-    certificate = x509.load_pem_x509_certificate((home.keys / "tls.pem").read_bytes())
+    credentials(home.keys)  # finishes a renewal that a crash broke off
+    certificate = x509.load_pem_x509_certificate((home.keys / CERTIFICATE).read_bytes())
     return certificate.not_valid_after_utc.timestamp() > time.time() + _RENEW_BEFORE_S
 
 

@@ -1,4 +1,4 @@
-"""`lianfang node`: init, join, start, inbox, approve, refuse, sent, budget, close, doctor."""
+"""`lianfang node`: init, join, renew, trust, start, inbox, approve, refuse, sent, close, doctor."""
 
 from __future__ import annotations
 
@@ -50,27 +50,57 @@ def init(
         output,
         {"name": name, "request": str(request)},
         f"Made keys and a standing policy in {directory}; nothing has left this machine.\n"
-        f"Read {directory / 'policy.json'}, then send {request} to the hub's operator.",
-        f"lianfang node join {directory} WELCOME.json",
+        f"Read {directory / 'policy.json'}, then join by a code of the hub's operator, or send "
+        f"them {request}.",
+        f"lianfang node join {directory} CODE, or WELCOME.json",
     )
 
 
 @app.command()
 def join(
     directory: Directory,
-    welcome: Annotated[Path, typer.Argument(help="What the hub's operator sent back.")],
+    welcome: Annotated[
+        str,
+        typer.Argument(help="The hub's code, - to be asked for it, or the welcome as a file."),
+    ],
+    wait: Annotated[
+        float, typer.Option(help="Seconds to wait for the decision of the hub's people.")
+    ] = 3600.0,
     output: Formatted = Format.TEXT,
 ) -> None:
-    """Keep the certificate and addresses that the hub sent."""
+    """Ask a hub by its code to be taken in, or keep the welcome that it sent as a file."""
+    from clients.node.enrolling import join_by_code
     from clients.node.joining import keep_welcome
     from compliance.configuration import read_object
+    from protocols.enrolment.code import is_code
 
-    hub = keep_welcome(directory, read_object(welcome))
+    if welcome == "-":
+        # Typed here it stands in no list of processes and in no history.
+        welcome = typer.prompt("Code", err=True)
+    if is_code(welcome):
+        hub = join_by_code(directory, welcome, wait_s=wait, say=lambda _: _tell_waiting(directory))
+    else:
+        hub = keep_welcome(directory, read_object(Path(welcome)))
     say(
         output,
         {"hub": hub},
         f"Joined the hub {hub}.",
         f"lianfang node trust {directory} PARTNER IDENTITY_KEY for each other partner",
+    )
+
+
+@app.command()
+def renew(directory: Directory, output: Formatted = Format.TEXT) -> None:
+    """Get a new certificate for a new TLS key; what is connected stays connected."""
+    from clients.node.renewing import renew as renew_certificate
+
+    made = renew_certificate(directory)
+    until = int(made.not_valid_after_utc.timestamp())
+    say(
+        output,
+        {"serial": f"{made.serial_number:x}", "until": until},
+        f"Renewed: the certificate lasts until {made.not_valid_after_utc:%Y-%m-%d}.",
+        f"lianfang node doctor {directory}",
     )
 
 
@@ -106,6 +136,7 @@ def start(
     from clients.node.home import Home
     from clients.node.joining import supernode_of
     from clients.node.phases.closing import finish_ended
+    from clients.node.renewing import Renewal
     from compliance.operation.logs import configure_logging
 
     configure_logging(log_format)
@@ -114,7 +145,7 @@ def start(
     # Before anything is started, so that a stop during the start leaves no process behind.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with supernode_of(directory), HolderProcess(directory):
+    with Renewal(directory), supernode_of(directory), HolderProcess(directory):
         typer.echo(f"connected; stop with Ctrl-C. Next: lianfang node inbox {directory}", err=True)
         # In pieces: a signal that another thread received is acted on only between two of them.
         while not stop.wait(_LOOK_EVERY_S):
@@ -216,6 +247,19 @@ def doctor(directory: Directory, output: Formatted = Format.TEXT) -> None:
     say(output, {"ok": good, "checks": findings}, "\n".join(lines), following)
     if not good:
         raise typer.Exit(EXIT_CONFIG)
+
+
+def _tell_waiting(directory: Path) -> None:
+    """Say that the request has arrived, and what the hub's people will ask on the telephone."""
+    from clients.keys import load_keys
+    from clients.node.home import Home
+
+    key = load_keys(Home(directory).keys).identity.public_key().public_bytes_raw().hex()
+    typer.echo(
+        "The hub has the request, and two people there decide. Read this key to them by "
+        f"telephone:\n{key}\nWaiting; Ctrl-C is safe, the same command goes on.",
+        err=True,
+    )
 
 
 def _decide(directory: Path, run: str, by: str, *, accept: bool, reason: str) -> str:

@@ -5,9 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from clients.keys import certificate_request, create_keys, store_certificate
+from clients.keys import (
+    NodeKeys,
+    certificate_request,
+    create_keys,
+    load_keys,
+    store_certificate,
+)
 from clients.node.files import make_private_directory, store_json
 from clients.node.home import Home, check_identity, load_contract
 from compliance.configuration import ConfigError, check_fields, read_object, typed
@@ -47,9 +55,9 @@ def make_node(
     home = Home(directory)
     if (directory / "node.json").exists():
         raise ConfigError("node.json: exists already; choose another directory")
-    agreed = load_contract(contract)
+    load_contract(contract)
     make_private_directory(directory)
-    keys = create_keys(home.keys)
+    create_keys(home.keys)
     store_json(directory / "policy.json", DEFAULT_POLICY)
     store_json(
         directory / "node.json",
@@ -62,19 +70,54 @@ def make_node(
             "held_out_column": held_out_column,
         },
     )
-    public = keys.flower.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     request = directory / f"{name}-request.json"
-    store_json(
-        request,
-        {
-            "name": name,
-            "tls_request": certificate_request(keys, name).decode(),
-            "identity": keys.identity.public_key().public_bytes_raw().hex(),
-            "flower_public": public.decode(),
-            "contract": agreed.format(),
-        },
-    )
+    store_json(request, _request(home))
     return request
+
+
+def join_request(home: Home) -> dict[str, Any]:
+    """Return the request that this node was made with, for a hub that asks for it once more.
+
+    The same each time, so that a hub knows again what it has been sent already; made anew where
+    the contract has changed since, or the file is gone.
+
+    Raises:
+        ConfigError: node.json or the contract cannot be read.
+    """
+    config = home.config()
+    path = home.root / f"{config.name}-request.json"
+    keys, contract = load_keys(home.keys), home.contract().format()
+    if path.exists():
+        kept = read_object(path)
+        identity = keys.identity.public_key().public_bytes_raw().hex()
+        if (kept.get("identity"), kept.get("contract")) == (identity, contract) and (
+            _asks_for(str(kept.get("tls_request")), keys)
+        ):
+            return kept
+    made = _request(home)
+    store_json(path, made)
+    return made
+
+
+def _request(home: Home) -> dict[str, Any]:
+    keys, name = load_keys(home.keys), home.config().name
+    public = keys.flower.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return {
+        "name": name,
+        "tls_request": certificate_request(keys, name).decode(),
+        "identity": keys.identity.public_key().public_bytes_raw().hex(),
+        "flower_public": public.decode(),
+        "contract": home.contract().format(),
+    }
+
+
+def _asks_for(request: str, keys: NodeKeys) -> bool:
+    """Report whether a certificate request is for the TLS key in use."""
+    try:
+        found = x509.load_pem_x509_csr(request.encode())
+        return found.public_key() == keys.tls.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return False
 
 
 def keep_welcome(directory: Path, welcome: dict[str, Any]) -> str:

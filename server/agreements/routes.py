@@ -10,7 +10,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
@@ -22,14 +22,18 @@ from protocols.codec import parse_json
 from protocols.lookup.signing import SIGNATURE_SIZE
 from server.agreements.service import Standing
 from server.api.bodies import read_body
+from server.api.cursors import Cursor, make_cursor, read_cursor
 from server.api.documents import ETAG, Responses, refusals
 from server.api.files import REVALIDATE, bytes_response
 from server.api.parts import Caller, Services
 
 JSON_TYPE = "application/json"
 MAX_WORD = 8 << 10
+# Some hundred years of agreements; what is longer comes in pages.
+MAX_PAGE = 1000
 _REFUSED = refusals(400, 403, 404, 408, 413, 415, 422, 503)
 _ONE = "/{digest}"
+_PLACE_SIZE = 8 + 32
 
 router = APIRouter(prefix="/v1/agreements", tags=["agreements"])
 
@@ -53,7 +57,7 @@ class RevocationDocument(BaseModel):
     format: str
     agreement: str
     party: str
-    at: int
+    at: int = Field(description="Unix seconds.")
     reason: str
     signature: str
 
@@ -76,8 +80,8 @@ class VersionDocument(BaseModel):
     name: str = Field(description="The series, which all versions share.")
     version: int
     state: str = Field(description="draft, awaited, in_force, superseded, ended or revoked.")
-    not_before: int
-    not_after: int
+    not_before: int = Field(description="Unix seconds.")
+    not_after: int = Field(description="Unix seconds; it has ended then.")
     parties: list[str]
     signed: list[str] = Field(description="Whose signatures are here.")
     revoked_by: list[str]
@@ -88,6 +92,9 @@ class AgreementsDocument(BaseModel):
 
     hub: str
     agreements: list[VersionDocument]
+    next: str | None = Field(
+        default=None, description="`cursor` of the next page; null where there is none."
+    )
 
 
 class TakenDocument(VersionDocument):
@@ -117,14 +124,28 @@ def _body(model: type[BaseModel], description: str) -> dict[str, Any]:
     response_model=AgreementsDocument,
     responses={
         **_described("The versions of the caller's agreements.", AgreementsDocument),
-        **refusals(403, 503),
+        **refusals(403, 422, 503),
     },
 )
-def agreements(request: Request, parts: Services, caller: Caller) -> Response:
+def agreements(
+    request: Request,
+    parts: Services,
+    caller: Caller,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Versions in a page.")] = MAX_PAGE,
+) -> Response:
     """List the versions that the caller is a party of, with their states and signatures."""
-    found = [VersionDocument(**_fields(item)) for item in parts.agreements.listed(caller)]
-    content = AgreementsDocument(hub=parts.hub, agreements=found).model_dump_json().encode()
-    return _bytes(request, content)
+    found = parts.agreements.listed(caller)
+    if cursor is not None:
+        # By its place and not by its number: a version that comes meanwhile moves no page.
+        after = read_cursor(cursor, _PLACE_SIZE)
+        found = [item for item in found if _place(item) > after]
+    page = AgreementsDocument(
+        hub=parts.hub,
+        agreements=[VersionDocument(**_fields(item)) for item in found[:limit]],
+        next=make_cursor(_place(found[limit - 1])) if len(found) > limit else None,
+    )
+    return _bytes(request, page.model_dump_json().encode())
 
 
 @router.get(
@@ -194,6 +215,12 @@ async def revoke(
     if word.agreement.hex() != digest:
         raise NotPermittedError("revocation: of another agreement than the path names")
     return await run_in_threadpool(lambda: _taken(parts.agreements.revoke(caller, word)))
+
+
+def _place(found: Standing) -> bytes:
+    """Return what versions are listed by: the number, then the hash."""
+    document = found.version.agreement
+    return document.version.to_bytes(_PLACE_SIZE - len(document.digest)) + document.digest
 
 
 def _taken(found: Standing) -> TakenDocument:

@@ -18,7 +18,7 @@ _REFUSALS = {
     415: "The body is of another media type.",
     416: "The range lies outside of the file.",
     422: "A parameter, signature or request id is refused.",
-    429: "The quota of the epoch is spent.",
+    429: "The quota of the epoch is spent, or the caller asks too often.",
     502: "A key holder refused.",
     503: "Busy, not ready, or too few key holders; try again.",
 }

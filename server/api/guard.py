@@ -97,10 +97,11 @@ def _is_revoked(scope: Scope) -> bool:
     A connection outlives a revocation; a request on it does not.
     """
     peer = scope.get("extensions", {}).get(EXTENSION, {})
-    parts = getattr(scope["app"].state, "parts", None)
-    if parts is None or parts.enrolment is None or not isinstance(peer.get("name"), str):
+    # The parts of a hub have one; some routes alone, as another program may mount them, do not.
+    enrolment = getattr(getattr(scope["app"].state, "parts", None), "enrolment", None)
+    if enrolment is None or not isinstance(peer.get("name"), str):
         return False
-    return bool(parts.enrolment.bars(peer["name"], peer["serial"]))
+    return bool(enrolment.bars(peer["name"], peer["serial"]))
 
 
 class _Exchange:

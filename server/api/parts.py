@@ -37,6 +37,7 @@ class Parts:
         log: the hub's audit log, to which everything is entered, and which partners read.
         enrolment: who comes in and whose certificates count no more; None takes nobody in.
         holders: the key holders elsewhere; here only to tell whether enough are connected.
+        contact: whom to tell of a weakness, a URI; empty if nobody is named.
     """
 
     hub: str
@@ -50,6 +51,7 @@ class Parts:
     identity: Ed25519PrivateKey = field(repr=False)
     clock: Clock
     enrolment: Enrolment | None = None
+    contact: str = ""
     workers: Workers = field(default_factory=Workers)
     # Whose delta is being read or applied: one at a time for each contributor.
     publishing: set[str] = field(default_factory=set)

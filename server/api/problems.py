@@ -97,11 +97,34 @@ PROBLEMS: dict[type[Exception], Problem] = {
     HolderRefusedError: Problem(502, "A key holder refused.", code="holder_refused", tells=False),
 }
 INTERNAL = Problem(500, "Internal error.", code="internal_error", tells=False)
-_HTTP = {
+OF_FRAMEWORK = {
     404: _NOT_FOUND,
     405: Problem(405, "The method is not allowed here.", code="method_not_allowed", tells=False),
 }
-_PARAMETERS = Problem(422, "A parameter is missing or out of range.", code="invalid_parameter")
+PARAMETERS = Problem(422, "A parameter is missing or out of range.", code="invalid_parameter")
+# What is refused before any route: see `server.api.tls`, `server.api.manners`, `server.api.bursts`.
+UNREADABLE = Problem(400, "The request could not be read.", code="bad_request")
+TWO_LENGTHS = Problem(400, "The body has two lengths.", code="two_lengths", tells=False)
+TARGET_TOO_LONG = Problem(414, "The address is too long.", code="target_too_long", tells=False)
+CONTENT_ENCODING = Problem(
+    415, "A compressed body is not taken.", code="content_encoding", tells=False
+)
+TOO_MANY = Problem(429, "Asked too often.", code="too_many_requests", tells=False)
+HEAD_TOO_LARGE = Problem(431, "The head is too large.", code="head_too_large", tells=False)
+TRANSFER_CODING = Problem(
+    501, "The transfer coding is not known.", code="transfer_coding", tells=False
+)
+VERSION = Problem(505, "HTTP/1.1 alone is spoken here.", code="http_version", tells=False)
+BEFORE_ROUTES = (
+    UNREADABLE,
+    TWO_LENGTHS,
+    TARGET_TOO_LONG,
+    CONTENT_ENCODING,
+    TOO_MANY,
+    HEAD_TOO_LARGE,
+    TRANSFER_CODING,
+    VERSION,
+)
 # What a holder elsewhere may refuse with the same meaning as the hub itself.
 _OF_HOLDERS = {
     kind.code: kind
@@ -169,7 +192,7 @@ def problem_document(
 
 def answer_error(error: Exception) -> Response:
     """Turn an exception of the table into its problem; any other into "internal error"."""
-    problem = _find(error)
+    problem = problem_of(type(error))
     code = problem.code or str(getattr(error, "code", "bad_request"))
     members: dict[str, Any] = {}
     headers: dict[str, str] = {}
@@ -213,15 +236,18 @@ def _answer_framework(error: Exception) -> Response:
     if isinstance(error, RequestValidationError):
         # Where and which rule, never what was sent.
         found = [f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in error.errors()]
-        return problem_response(_PARAMETERS, "invalid_parameter", detail="; ".join(found))
+        return problem_response(PARAMETERS, "invalid_parameter", detail="; ".join(found))
     status = error.status_code if isinstance(error, HTTPException) else 500
-    problem = _HTTP.get(status) or Problem(status, "The request cannot be served.", "bad_request")
+    problem = OF_FRAMEWORK.get(status) or Problem(
+        status, "The request cannot be served.", "bad_request"
+    )
     headers = error.headers if isinstance(error, HTTPException) else None
     return problem_response(problem, problem.code or "bad_request", headers=headers)
 
 
-def _find(error: Exception) -> Problem:
-    for kind in type(error).__mro__:
-        if kind in PROBLEMS:
-            return PROBLEMS[kind]
+def problem_of(kind: type[BaseException]) -> Problem:
+    """Return how exceptions of a class are answered: by the nearest class in the table."""
+    for ancestor in kind.__mro__:
+        if (found := PROBLEMS.get(ancestor)) is not None:
+            return found
     return INTERNAL

@@ -24,13 +24,25 @@ class ApiServer:
 
     Args:
         hub: name of the hub, which every client certificate must carry.
+        head_timeout_s, reading_timeout_s, connections_each: of connections; see `server.api.tls`.
     """
 
     def __init__(
-        self, app: ASGIApp, *, hub: str, head_timeout_s: float = tls.HEAD_TIMEOUT_S
+        self,
+        app: ASGIApp,
+        *,
+        hub: str,
+        head_timeout_s: float = tls.HEAD_TIMEOUT_S,
+        reading_timeout_s: float = tls.READING_TIMEOUT_S,
+        connections_each: int = tls.MAX_CONNECTIONS_EACH,
     ) -> None:
         self._app = app
-        self._protocol = tls.partner_protocol(hub, head_timeout_s=head_timeout_s)
+        self._protocol = tls.partner_protocol(
+            hub,
+            head_timeout_s=head_timeout_s,
+            reading_timeout_s=reading_timeout_s,
+            connections_each=connections_each,
+        )
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 

@@ -36,6 +36,7 @@ from protocols.tlog.entry import Verb
 from server.enrolment.invitations import Invitations
 from server.enrolment.rates import Rate, Rates
 from server.home import HubHome, check_request
+from server.identity.authority import requested_key
 from server.identity.issued import Revocations
 
 MAX_REQUEST = 256 << 10
@@ -168,6 +169,7 @@ class Enrolment:
             request=tls_request.encode(),
             signature=signature,
         )
+        requested_key(tls_request.encode())
         _count(self._renewals, name)
         digest = sha256(tls_request.encode()).digest()
         self._enter("partners/certificate", name, "certificate", digest)

@@ -78,7 +78,7 @@ class LogDocument(BaseModel):
     )
     witnessed: bool
     quorum: int = Field(description="Witnesses that a checkpoint needs; 0 if none is listed.")
-    published_at: int
+    published_at: int = Field(description="Unix seconds; 0 if it never was.")
     witnesses: list[WitnessDocument]
     years: list[YearDocument]
 

@@ -36,7 +36,20 @@ def test_old_certificate_is_found(tmp_path):
     home = HubHome(tmp_path / "hub")
     year_ago = int(time.time()) - 390 * 86_400
     home.create(name="hub", host="127.0.0.1", link_port=0, fleet_port=0, api_port=0, now=year_ago)
-    assert not found(home)["the server certificate lasts two weeks"]["ok"]
+    for name in (
+        "the server certificate lasts two weeks",
+        "the certificate of the hub's own programs lasts two weeks",
+    ):
+        finding = found(home)[name]
+        assert not finding["ok"]
+        assert f"lianfang-hub renew {home.root}" in finding["cure"]
+    home.renew_server(int(time.time()))
+    assert found(home)["the server certificate lasts two weeks"]["ok"]
+
+
+def test_damaged_list_of_revocations_is_found(hub):
+    (hub.authority / "revoked.crl").write_text("nothing")
+    assert "restore" in found(hub)["the list of revoked certificates is readable"]["found"]
 
 
 def test_damaged_files_are_named(hub):

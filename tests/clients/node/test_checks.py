@@ -1,10 +1,13 @@
 """`doctor`: every check by itself, each failure with what is wrong and how to mend it."""
 
 import json
+import time
 
 import pytest
 
 from clients.node.checks import examine
+from clients.node.joining import keep_welcome
+from server.home import HubHome
 
 TABLE = "the table keeps its contract"
 
@@ -21,6 +24,16 @@ def test_node_that_has_not_joined_fails_where_a_hub_is_needed(town):
         "the hub's Flower door answers",
         "the hub's API answers",
     }
+
+
+def test_certificate_that_ends_soon_is_told_with_its_command(town, tmp_path):
+    hub = HubHome(tmp_path / "hub")
+    year_ago = int(time.time()) - 390 * 86_400
+    hub.create(name="hub", host="127.0.0.1", link_port=1, fleet_port=2, api_port=3, now=year_ago)
+    keep_welcome(town.node("telecom"), hub.approve(town.requests["telecom"], year_ago))
+    finding = found(town.node("telecom"))["the certificate lasts two weeks"]
+    assert not finding["ok"]
+    assert f"lianfang node renew {town.node('telecom')}" in finding["cure"]
 
 
 def test_broken_table_is_told_by_column_and_rule(town):

@@ -1,7 +1,9 @@
 """A hub's API on loopback: real certificates, a real 2-of-3 key, holders that keep the rules."""
 
+import json
 import os
 import random
+import shutil
 import socket
 import sqlite3
 import ssl
@@ -49,6 +51,8 @@ from server.agreements.service import Agreements
 from server.api.app import create_app
 from server.api.parts import Parts
 from server.api.running import ApiServer
+from server.enrolment.service import Enrolment
+from server.home import HubHome
 from server.identity import create_authority, issue_node, issue_server
 from server.log.opening import assemble
 from server.lookup.service import Evaluations
@@ -169,6 +173,7 @@ class World:
     served: "Served"
     directory: Path
     agreed: object
+    home: HubHome
     tables: dict = field(default_factory=dict)
     source: random.Random = field(default_factory=lambda: random.Random(1))
 
@@ -294,9 +299,13 @@ class Served:
         self.server.stop()
 
 
-def start_server(shop, *, head_timeout_s=10.0, **limits):
+OF_CONNECTIONS = {"head_timeout_s", "reading_timeout_s", "connections_each"}
+
+
+def start_server(shop, **limits):
+    of_server = {name: limits.pop(name) for name in OF_CONNECTIONS & set(limits)}
     app = create_app(None, **limits)
-    server = ApiServer(app, hub=HUB, head_timeout_s=head_timeout_s)
+    server = ApiServer(app, hub=HUB, **of_server)
     names = {"authority": "ca.crt", "certificate": "server.pem", "key": "server.key"}
     paths = {name: shop.directory / file for name, file in names.items()}
     return Served(shop, server, app, server.start("127.0.0.1", 0, **paths))
@@ -316,6 +325,24 @@ def open_log(root, clock, public):
         agreements=agreements_in(root, public),
         policies=policies_in(root),
     )
+
+
+def make_home(root, shop, identities):
+    """A hub's directory with the authority of all tests, in which everybody has joined."""
+    home = HubHome(root / "hub-home")
+    home.create(name=HUB, host="127.0.0.1", link_port=4001, fleet_port=4002, api_port=4003, now=NOW)
+    for name in ("ca.crt", "ca.key"):
+        shutil.copy(shop.directory / name, home.authority / name)
+    (home.root / "partners").mkdir()
+    for name in set(PARTNERS) - {"hub"}:
+        kept = {
+            "name": name,
+            "identity": identities[name].public_key().public_bytes_raw().hex(),
+            "flower_public": name,
+            "contract": {},
+        }
+        (home.root / "partners" / f"{name}.json").write_text(json.dumps(kept))
+    return home
 
 
 @pytest.fixture(scope="session")
@@ -375,6 +402,7 @@ def make_world(tmp_path, served, shares, identities, agreed):
             holders[name] = KeyHolder(name, suite, store, books[name], public.get, clock, source)
         others = Others({name: holders[name] for name in ("police", "telecom")})
         log = open_log(root, clock, public)
+        home = make_home(root, shop, identities)
         parts = Parts(
             hub=HUB,
             evaluations=Evaluations(
@@ -394,6 +422,7 @@ def make_world(tmp_path, served, shares, identities, agreed):
             identities=public.get,
             identity=identities["hub"],
             clock=clock,
+            enrolment=Enrolment(home, log.office, clock=clock),
         )
         server = served
         if limits:
@@ -401,7 +430,7 @@ def make_world(tmp_path, served, shares, identities, agreed):
         server.app.state.parts = parts
         world = World(
             shop, suite, manifest, signed, identities, clock, others, books, parts, server,
-            root, under,
+            root, under, home,
         )  # fmt: skip
         worlds.append(world)
         return world

@@ -33,7 +33,7 @@ def test_every_refusal_is_described_as_a_problem():
         for status, answer in operation["responses"].items():
             if status == "default" or int(status) >= 400:
                 assert set(answer["content"]) == {"application/problem+json"}, (name, status)
-    assert len(seen) == len(list(operations())) == 27
+    assert len(seen) == len(list(operations())) == 32
 
 
 def test_no_parameter_could_hold_an_identifier():
@@ -44,5 +44,5 @@ def test_no_parameter_could_hold_an_identifier():
     }
     assert names == {
         "epoch", "contributor", "version", "index", "since", "idempotency-key", "year", "path",
-        "digest", "party", "document",
+        "digest", "party", "document", "number", "Lianfang-Proof", "cursor", "limit",
     }  # fmt: skip

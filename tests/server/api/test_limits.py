@@ -144,7 +144,7 @@ def test_what_is_not_http_is_a_problem_too(world, garbage):
 def test_head_that_is_too_large_is_refused(world):
     with world.raw() as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: hub\r\nX: " + b"x" * 40_000)
-        refused(read_all(connection), 400, "bad_request")
+        refused(read_all(connection), 431, "head_too_large")
 
 
 def test_plain_text_on_the_port_gets_no_answer(world):
@@ -184,7 +184,7 @@ def test_too_many_requests_at_a_time_are_503(make_world, problem):
 def test_method_that_is_not_there_is_405(world, problem):
     answer = world.client("insurer").delete("/v1/quota")
     problem(answer, 405, "method_not_allowed")
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
 
 
 def test_parameter_out_of_range_is_422_without_its_value(world, problem):

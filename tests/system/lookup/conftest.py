@@ -220,6 +220,10 @@ class Lookups:
         more = [text for name, value in choices.items() for text in (f"--{name}", value)]
         return self.lianfang_hub("epoch", "begin", self.hub, *more, *BY_TWO, code=code)
 
+    def refresh(self, code: int = 0) -> Said:
+        """Give every holder a new share of the key in force."""
+        return self.lianfang_hub("epoch", "refresh", self.hub, *BY_TWO, code=code)
+
     def hold_again(self, name: str, place) -> subprocess.Popen:
         """Stop a holder that is up, and start it as one that will kill itself."""
         position = 1 + HOLDERS.index(name)

@@ -28,14 +28,14 @@ def test_holder_killed_during_a_refresh_goes_on(town, people, place):
     assert town.check(people.red[0]).fields["light"] == "red"
     telecom = town.hold_again("telecom", place)
     is_signed = place in ALL_SIGNED
-    town.lianfang_hub("epoch", "refresh", town.hub, code=0 if is_signed else 1)
+    town.refresh(code=0 if is_signed else 1)
     assert telecom.wait(10) == -signal.SIGKILL
     # The others answer meanwhile, under whichever shares are in use.
     assert town.check(people.red[1]).fields["light"] == "red"
     town.hold("telecom")
     if not is_signed:
         assert town.newest() == (0, "in force", [])
-        town.lianfang_hub("epoch", "refresh", town.hub)
+        town.refresh()
     town.until(lambda: town.newest() == (1, "in force", []))
     only_telecom = town.place.started[1]
     only_telecom.terminate()
@@ -62,14 +62,14 @@ def test_hub_killed_during_a_refresh_goes_on(town, people, place):
     assert hub.wait(10) == 0
     hub = town.serve(place)
     town.connected("police", "telecom")
-    town.lianfang_hub("epoch", "refresh", town.hub, code=1)
+    town.refresh(code=1)
     assert hub.wait(10) == -signal.SIGKILL
     town.serve()
     town.connected("police", "telecom")
     found, state, _ = town.newest()
     assert state == "in force"
     assert town.check(people.red[0]).fields["light"] == "red"
-    town.lianfang_hub("epoch", "refresh", town.hub)
+    town.refresh()
     town.until(lambda: town.newest() == (found + 1, "in force", []))
     assert town.check(people.red[1]).fields["light"] == "red"
     assert town.used("hub") == 2
