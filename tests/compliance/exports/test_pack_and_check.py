@@ -446,11 +446,17 @@ def test_damaged_bytes_of_a_zip_file_end_in_a_report(world, export):
 
 
 @pytest.mark.slow
-def test_seventy_thousand_entries_are_checked_within_two_seconds(world, tools):
+def test_seventy_thousand_entries_cost_little_beside_reading_and_hashing_them(world, tools):
     directory = world.publish([tools.make_entry(number) for number in range(70_000)])
-    began = time.perf_counter()
+    began = time.process_time()
+    for path in sorted(directory.rglob("*")):
+        for _ in range(10 if path.is_file() else 0):
+            sha256(path.read_bytes())
+    bare_s = time.process_time() - began
+    began = time.process_time()
     assert check(directory, world.policy).report.entries == 70_000
-    assert time.perf_counter() - began <= 2
+    # Measured: about eight times; what grew with the square would be hundreds of times.
+    assert time.process_time() - began <= 40 * bare_s
 
 
 def test_truncated_and_encrypted_zip_files_are_told(world, export):
