@@ -214,8 +214,9 @@ def test_node_that_sends_nonsense_is_cut_off(site, address, standing):
 
 def test_node_that_says_no_more_is_gone(site, address, standing):
     with open_channel(address, credentials(site / "telecom")) as channel:
-        # It ends its side only, and goes on listening until the hub ends the other.
-        assert len(list(channel.stream_stream(STAND_METHOD)(iter([]), timeout=10))) == 1
+        # It ends its side only, and goes on listening until the hub ends the other; whether the
+        # hub's greeting still comes depends on which of the two is quicker.
+        assert len(list(channel.stream_stream(STAND_METHOD)(iter([]), timeout=10))) <= 1
     until(lambda: standing.connected() == frozenset())
 
 
