@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -39,6 +39,10 @@ class PinnedKeys(Mapping[str, Ed25519PublicKey]):
 
     def __len__(self) -> int:
         return len(self._keys())
+
+    def items(self) -> ItemsView[str, Ed25519PublicKey]:
+        """Return all at once: one by one, the file would be looked at for each."""
+        return self._keys().items()
 
     def _keys(self) -> dict[str, Ed25519PublicKey]:
         """Return the keys, read again when node.json is another file than before."""

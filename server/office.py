@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -20,6 +20,7 @@ class PartnerKeys(Mapping[str, Ed25519PublicKey]):
     def __init__(self, home: HubHome) -> None:
         self._home = home
         self._known: dict[str, Ed25519PublicKey] = {}
+        self._seen = -1  # when the directory was changed last, as far as it was read
 
     def __getitem__(self, name: str) -> Ed25519PublicKey:
         return self._keys()[name]
@@ -30,11 +31,20 @@ class PartnerKeys(Mapping[str, Ed25519PublicKey]):
     def __len__(self) -> int:
         return len(self._keys())
 
+    def items(self) -> ItemsView[str, Ed25519PublicKey]:
+        """Return all at once: one by one, the directory would be looked at for each."""
+        return self._keys().copy().items()
+
     def _keys(self) -> dict[str, Ed25519PublicKey]:
         """Return the keys; a partner's is read once, since it never changes."""
+        folder = self._home.root / "partners"
+        changed = folder.stat().st_mtime_ns if folder.exists() else 0
+        if changed == self._seen:
+            return self._known
         for name in (HUB, *(path.stem for path in (self._home.root / "partners").glob("*.json"))):
             if name not in self._known:
                 self._known[name] = self._read(name)
+        self._seen = changed
         return self._known
 
     def _read(self, name: str) -> Ed25519PublicKey:

@@ -56,7 +56,7 @@ class Permitting:
         decision = office.permit(
             "answer_evaluation",
             about,
-            to=office.party(request.asker),
+            to=request.asker,
             facts=Facts(
                 hour=hour_at(office.clock.now()),
                 channel=request.purpose.value,

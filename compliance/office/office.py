@@ -42,7 +42,7 @@ from compliance.policy.actors import (
     hour_at,
 )
 from compliance.policy.decision import Decision
-from compliance.policy.judge import Judge, require
+from compliance.policy.judge import Found, Judge, require
 from compliance.policy.store import PolicyStore
 from protocols.tlog.entry import Agreement as Named
 from protocols.tlog.entry import Outcome
@@ -104,11 +104,7 @@ class Office:
 
     def party(self, name: str) -> Organisation:
         """Return an organisation with its role in the agreement in force, else in the newest."""
-        if name == HUB:
-            return Organisation(name, Role.HUB)
-        if name == self.name and self._kind is not None:
-            return Organisation(name, self._kind)
-        return Organisation(name, self._role(name))
+        return self._party(name, self._judge.found(self.clock.now()))
 
     def person(self, account: str, roles: Iterable[StaffRole]) -> Person:
         """Return a member of the own staff under the pseudonym that entries have for it."""
@@ -126,15 +122,16 @@ class Office:
         self,
         act: str,
         *,
-        by: Principal | None = None,
-        to: Organisation | None = None,
+        by: Principal | str | None = None,
+        to: Organisation | str | None = None,
         facts: Facts | None = None,
         question: Question | None = None,
     ) -> Decision:
         """Decide; nothing is entered.
 
         Args:
-            by: who acts; our own program if None. to: whose it is done to; ourselves if None.
+            by: who acts, an organisation's program by its name; our own if None.
+            to: whose it is done to; ourselves if None.
             facts: what only the caller knows; the hour alone if None.
 
         Raises:
@@ -142,10 +139,14 @@ class Office:
         """
         now = self.clock.now()
         self._keep(question)
-        return self._judge.decide(
-            by or self.own,
+        under = self._judge.found(now)
+        principal = self.name if by is None else by
+        resource = self.name if to is None else to
+        return self._judge.decide_under(
+            under,
+            self._party(principal, under) if isinstance(principal, str) else principal,
             act,
-            to or self.own,
+            self._party(resource, under) if isinstance(resource, str) else resource,
             facts or Facts(hour=hour_at(now)),
             now=now,
             question=question,
@@ -156,8 +157,8 @@ class Office:
         act: str,
         about: About,
         *,
-        by: Principal | None = None,
-        to: Organisation | None = None,
+        by: Principal | str | None = None,
+        to: Organisation | str | None = None,
         facts: Facts | None = None,
         question: Question | None = None,
     ) -> Decision:
@@ -177,8 +178,8 @@ class Office:
         act: str,
         about: About,
         *,
-        by: Principal | None = None,
-        to: Organisation | None = None,
+        by: Principal | str | None = None,
+        to: Organisation | str | None = None,
         facts: Facts | None = None,
         question: Question | None = None,
     ) -> Decision:
@@ -287,11 +288,18 @@ class Office:
             self._names[digest] = Named(self.agreements.load(digest).agreement.name, digest)
         return self._names[digest]
 
-    def _role(self, name: str) -> Role | None:
+    def _party(self, name: str, under: Found) -> Organisation:
+        if name == HUB:
+            return Organisation(name, Role.HUB)
+        if name == self.name and self._kind is not None:
+            return Organisation(name, self._kind)
+        return Organisation(name, self._role(name, under))
+
+    def _role(self, name: str, under: Found) -> Role | None:
         """Return a party's role; what cannot be read is reported by the decision itself."""
+        found = under.agreement
         try:
-            found = self.agreement()
-            if found is None and (known := self.agreements.digests()):
+            if found is None and not under.is_failed and (known := self.agreements.digests()):
                 found = self.agreements.load(known[-1]).agreement
         except ComplianceError:
             return None

@@ -28,6 +28,14 @@ NOT_ASKED = Coverage()
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """The agreement in force, or None; `is_failed` if none could be told from the files."""
+
+    agreement: Agreement | None
+    is_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Judge:
     """Decides for one organisation."""
 
@@ -53,12 +61,31 @@ class Judge:
         Raises:
             LogCorruptError: the policies in force are damaged: there is nothing to decide by.
         """
-        found: Agreement | None = None
-        failed = False
+        return self.decide_under(
+            self.found(now), principal, act, resource, facts, now=now, question=question
+        )
+
+    def found(self, now: int) -> Found:
+        """Look for the agreement in force."""
         try:
-            found = self.agreements.in_force(now)
+            return Found(self.agreements.in_force(now))
         except ComplianceError:
-            failed = True  # denied below, whatever the policies say without an agreement
+            # Denied below, whatever the policies say without an agreement.
+            return Found(None, is_failed=True)
+
+    def decide_under(
+        self,
+        under: Found,
+        principal: Principal,
+        act: str,
+        resource: Organisation,
+        facts: Facts,
+        *,
+        now: int,
+        question: Question | None = None,
+    ) -> Decision:
+        """As `decide`, with the agreement that was found just now."""
+        found = under.agreement
         decision = self.policies.current().decide(
             principal,
             act,
@@ -68,7 +95,7 @@ class Judge:
             agreement=None if found is None else found.digest,
             question=None if question is None else question.fields(),
         )
-        return decision.with_error(AGREEMENT) if failed else decision
+        return decision.with_error(AGREEMENT) if under.is_failed else decision
 
 
 def situation_of(agreement: Agreement | None, question: Question | None, facts: Facts) -> Situation:

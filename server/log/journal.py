@@ -341,13 +341,13 @@ class HubJournal:
             case_present=request.case != NO_CASE,
         )
         question = Lookup(caller, request.purpose)
-        return {"by": self.office.party(caller), "facts": facts, "question": question}
+        return {"by": caller, "facts": facts, "question": question}
 
     def _fetching(self, act: str, reader: str, contributor: str) -> dict[str, Any]:
         # Its own table a contributor may have back by what lets it publish one.
         own = reader == contributor
         question = Publication(reader) if own else Table(contributor, reader)
-        return {"act": act, "by": self.office.party(reader), "question": question}
+        return {"act": act, "by": reader, "question": question}
 
     def _facts(self, *, reason: str, second: Person | None) -> Facts:
         hour = hour_at(self.office.clock.now())
