@@ -68,6 +68,7 @@ def test_run_is_started_once(served, refused):
     assert "was started before; propose it again under another name" in errors
 
 
+@pytest.mark.slow
 def test_run_goes_on_without_the_partner_whose_policy_refuses(served, refused):
     served.set_policy("telecom", decide="policy", max_epsilon=0.5)
     served.propose("smaller", on_refusal="continue", deadline_s=240)

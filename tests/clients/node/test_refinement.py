@@ -44,6 +44,7 @@ def test_score_counts_where_it_tells(town):
     assert held_out_auc(joint, labels, train) > held_out_auc(score, labels, train) + 0.05
 
 
+@pytest.mark.slow
 def test_results_are_probabilities(town):
     table, score, labels, train = town
     for result in refine(table, score, labels, train):
@@ -52,6 +53,7 @@ def test_results_are_probabilities(town):
         assert abs(result[train].mean() - labels[train].mean()) < 0.03
 
 
+@pytest.mark.slow
 def test_held_out_labels_change_nothing(town):
     table, score, labels, train = town
     others = np.where(train, labels, 1 - labels)

@@ -22,6 +22,9 @@ from server.api import tls
 from server.api.bursts import Pace
 from server.api.document import openapi_document
 
+# Dripping requests take their time, which a server under attack has too.
+pytestmark = pytest.mark.slow
+
 GOOD = {
     "epoch": "5", "contributor": "police", "version": "1", "index": "0", "year": "2026",
     "path": "0/000", "digest": "a" * 64, "document": "a" * 64, "party": "insurer",
