@@ -19,7 +19,7 @@ from protocols.tlog.entry import Entry
 MOST = 10_000
 _NUMBER = rb"(?:0|[1-9][0-9]{0,14})"  # all of them below 2^53
 _ENTRY = re.compile(
-    rb'\{"actor":"[0-9a-f]{32}"(,"agreement":.{1,8000}),"commitment":"[0-9a-f]{64}","count":'
+    rb'(\{"act":"[a-z_]{1,64}"),"actor":"[0-9a-f]{32}"(,"agreement":.{1,8000}),"commitment":"[0-9a-f]{64}","count":'
     + _NUMBER
     + rb'(,"decision":.{1,8000}),"sequence":('
     + _NUMBER
@@ -44,8 +44,8 @@ class EntryForms:
         match = _ENTRY.fullmatch(data)
         if match is None:
             return Entry.decode(data).sequence
-        agreement, decision, sequence, matter, verb = match.groups()
-        form = (agreement, decision, matter, verb)
+        act, agreement, decision, sequence, matter, verb = match.groups()
+        form = (act, agreement, decision, matter, verb)
         if form not in self._known:
             Entry.decode(_fixed(form))
             if len(self._known) < MOST:
@@ -54,8 +54,8 @@ class EntryForms:
 
 
 def _fixed(form: tuple[bytes, ...]) -> bytes:
-    agreement, decision, matter, verb = form
-    zeros = b'{"actor":"%b"' % (b"0" * 32)
+    act, agreement, decision, matter, verb = form
+    zeros = b'%b,"actor":"%b"' % (act, b"0" * 32)
     commitment = b',"commitment":"%b","count":0' % (b"0" * 64)
     return b"".join(
         [zeros, agreement, commitment, decision, b',"sequence":0', matter, b',"time":0', verb]
