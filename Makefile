@@ -40,9 +40,12 @@ check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lock:  ## pin every dependency anew, with hashes
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-		--no-header --no-annotate $(GPU_PACKAGES) --output-file requirements.lock
+LOCKING := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate $(GPU_PACKAGES)
+
+lock:  ## pin every dependency anew, with hashes: for developers, and for operation alone
+	$(LOCKING) --extra dev --output-file requirements.lock
+	$(LOCKING) --extra otel --constraint requirements.lock --output-file requirements-operation.lock
 
 clean:  ## remove the environment and the demonstration's data
 	rm -rf $(VENV) lianfang-data

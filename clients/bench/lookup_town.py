@@ -21,7 +21,7 @@ from typing import Any
 
 from clients.bench.backend import Library, command
 from clients.demo.agreeing import agree_all
-from clients.demo.bringing_up import Town, join_partner, make_hub, run_command
+from clients.demo.bringing_up import Bringing, Town, join_partners, make_hub, run_command
 from clients.holder.home import HolderHome
 from clients.node.files import load_json, store_json
 from clients.node.home import Home
@@ -116,12 +116,13 @@ def _joined(root: Path, quota: int) -> Town:
     """Bring the partners to a hub and agree on a quota that covers what is measured."""
     town = make_hub(root)
     contract = Contract((Numeric("nothing", 0.0, 1.0),))
+    bringing = {}
     for name in _PURPOSES:
         path = root / f"{name}.json"
         path.write_text(json.dumps(contract.format()))
         # Lookups read no table: none is there.
-        join_partner(town, name, table=root / f"{name}.parquet", contract=path)
-    town.introduce()
+        bringing[name] = Bringing(root / f"{name}.parquet", path)
+    join_partners(town, bringing)
     agree_all(town, ASKER, {"quota": quota})
     return town
 

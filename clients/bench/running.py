@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from clients.bench.dataset import HELD_OUT, Dataset
 from clients.demo.agreeing import agree_all, training_terms
-from clients.demo.bringing_up import Town, join_partner, make_hub, run_command
+from clients.demo.bringing_up import Bringing, Town, join_partners, make_hub, run_command
 from clients.node.files import load_json, store_json
 from clients.output import CommandError
 
@@ -33,13 +33,14 @@ MOST_EPSILON, MOST_DELTA = 64.0, 1e-3
 def bring_up(root: Path, dataset: Dataset, held_out: NDArray[np.bool_]) -> Town:
     """Make a hub and a node for every party; policy and agreement let any benchmark run."""
     town = make_hub(root)
+    bringing = {}
     for party in dataset.parties:
         table, contract = root / f"{party}.parquet", root / f"{party}.json"
         dataset.write_party(party, table, held_out)
         contract.write_text(json.dumps(dataset.contract(party).format()))
         flags = HELD_OUT if party == dataset.label_holder else None
-        join_partner(town, party, table=table, contract=contract, held_out_column=flags)
-    town.introduce()
+        bringing[party] = Bringing(table, contract, flags)
+    join_partners(town, bringing)
     for node in town.nodes.values():
         policy = load_json(node / "policy.json")
         store_json(

@@ -15,7 +15,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,15 @@ _STAFF = {
 }
 _PASSWORDS = "passwords"
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Bringing:
+    """What a partner brings to a run: its table, its contract, and what marks held-out rows."""
+
+    table: Path
+    contract: Path
+    held_out_column: str | None = None
 
 
 @dataclass(slots=True)
@@ -98,6 +107,25 @@ def join_partner(
     town.nodes[name] = node
     town.tables[name] = table
     town.identities[name] = json.loads(request.read_text())["identity"]
+
+
+def join_partners(town: Town, bringing: Mapping[str, Bringing]) -> None:
+    """Bring several partners to the hub at once, each by its own operators, and let them trust.
+
+    They stand in the town in the order of `bringing`, whoever came first.
+    """
+    for name in bringing:
+        town.nodes[name] = town.hub.parent / name
+        town.tables[name] = bringing[name].table
+
+    def join(name: str) -> None:
+        own = bringing[name]
+        join_partner(
+            town, name, table=own.table, contract=own.contract, held_out_column=own.held_out_column
+        )
+
+    at_each(bringing, join)
+    town.introduce()
 
 
 def run_command(name: str, *arguments: str, said: str = "", unattended: bool = False) -> str:

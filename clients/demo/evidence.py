@@ -38,11 +38,15 @@ class Evidence:
 def list_witnesses(town: Town) -> None:
     """Let two partners' compliance offices watch the hub's log, before it is served."""
     key = _status(town)["key"]
-    for name in WITNESSES:
+
+    def ready(name: str) -> list[str]:
         node = str(town.nodes[name])
-        keys = _json("lianfang", "audit", "witness", "key", node)["keys"]
-        run_command("lianfang-hub", "log", "witness", "add", str(town.hub), name, *keys)
         run_command("lianfang", "audit", "witness", "add-log", node, key)
+        keys: list[str] = _json("lianfang", "audit", "witness", "key", node)["keys"]
+        return keys
+
+    for name, keys in at_each(WITNESSES, ready).items():
+        run_command("lianfang-hub", "log", "witness", "add", str(town.hub), name, *keys)
 
 
 def take_evidence(town: Town, folder: Path) -> Evidence:

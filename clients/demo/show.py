@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clients.bench.dataset import HELD_OUT, load_dataset, split_rows
 from clients.demo.agreeing import agree_all
-from clients.demo.bringing_up import Town, join_partner, make_hub, run_command
+from clients.demo.bringing_up import Bringing, Town, join_partners, make_hub, run_command
 from clients.demo.comparison import Comparison, compare, draw_table
 from clients.demo.evidence import draw_evidence, list_witnesses, take_evidence
 from clients.demo.lookups import Lookups, begin_epoch, draw_lookups, largest_table, look_up
@@ -69,10 +70,12 @@ def run_demo(
         steps.begin("training over Flower")
         agreed = AGREED_COLUMNS if data is None else None
         _train(town, holder, run, epsilon=epsilon, agreed=agreed)
-        steps.begin("verifying the hub's log")
-        evidence = take_evidence(town, directory / "evidence" / "log")
-        steps.begin("computing the references")
-        figures = compare(town, holder, run)
+        steps.begin("verifying the hub's log, computing the references")
+        with ThreadPoolExecutor(1) as pool:
+            # The references need the processor, the log waits for its witnesses: both at once.
+            comparing = pool.submit(compare, town, holder, run)
+            evidence = take_evidence(town, directory / "evidence" / "log")
+            figures = comparing.result()
     seconds = time.monotonic() - started
     following = f"lianfang node sent {town.nodes[_other(town, holder)]} {run}"
     result = _result(figures, directory, run, epsilon=epsilon, seconds=seconds)
@@ -86,13 +89,14 @@ def run_demo(
 
 def _tables(directory: Path, data: Path | None, *, people: int, seed: int) -> tuple[Town, str]:
     """Write every partner's table and contract, make the hub, and bring the partners to it."""
-    places: dict[str, tuple[Path, Path, str | None]] = {}
+    bringing: dict[str, Bringing] = {}
     if data is None:
         folder = directory / "town"
         write_town(folder, seed, people)
         holder = LABEL_HOLDER
         for name in ("insurer", "telecom", "police"):
-            places[name] = (folder / name / "table.parquet", folder / name / "contract.json", None)
+            own = folder / name
+            bringing[name] = Bringing(own / "table.parquet", own / "contract.json")
     else:
         dataset, folder = load_dataset(data), directory / "data"
         folder.mkdir(parents=True)
@@ -102,11 +106,9 @@ def _tables(directory: Path, data: Path | None, *, people: int, seed: int) -> tu
             table, contract = folder / f"{name}.parquet", folder / f"{name}.json"
             dataset.write_party(name, table, held_out)
             contract.write_text(json.dumps(dataset.contract(name).format()))
-            places[name] = (table, contract, HELD_OUT if name == holder else None)
+            bringing[name] = Bringing(table, contract, HELD_OUT if name == holder else None)
     town = make_hub(directory)
-    for name, (table, contract, held_out_column) in places.items():
-        join_partner(town, name, table=table, contract=contract, held_out_column=held_out_column)
-    town.introduce()
+    join_partners(town, bringing)
     return town, holder
 
 

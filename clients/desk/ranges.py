@@ -32,7 +32,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammainc
 
 from protocols.identifiers import DOMAIN
 
@@ -115,6 +114,11 @@ def _by_space(canonical: Sequence[bytes]) -> list[tuple[Space, list[int]]]:
 
 def _scan(numbers: NDArray[np.uint64], space: Space) -> tuple[float, DenseRange] | None:
     asked = len(numbers)
+    if asked < RUNS[0]:
+        return None
+    # Loaded where it is needed: one customer at a counter does not wait for it.
+    from scipy.special import gammainc  # noqa: PLC0415
+
     rate = min(space.clumping * asked / space.size, MAX_RATE)
     worst: tuple[float, DenseRange] | None = None
     for run in RUNS:
