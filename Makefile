@@ -26,7 +26,7 @@ demo: $(READY)  ## bring up a hub and three partners on a simulated town, and tr
 	$(BIN)/lianfang demo
 
 test: $(READY)  ## the default suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 test-slow: $(READY)  ## statistical, fault and whole-system tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -36,6 +36,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from clients.transport import Credentials
+from compliance.atrest.secrets import move_secret, read_secret, write_secret
 from compliance.files import write_atomically
 
 TLS_KEY = "tls.key"
@@ -72,15 +73,15 @@ def create_keys(directory: Path) -> NodeKeys:
     pem, pkcs8 = Encoding.PEM, PrivateFormat.PKCS8
     if not (directory / TLS_KEY).exists():
         tls = ec.generate_private_key(ec.SECP256R1())
-        write_atomically(directory / TLS_KEY, tls.private_bytes(pem, pkcs8, NoEncryption()))
+        write_secret(directory / TLS_KEY, tls.private_bytes(pem, pkcs8, NoEncryption()))
     if not (directory / IDENTITY_KEY).exists():
         identity = Ed25519PrivateKey.generate()
-        write_atomically(
+        write_secret(
             directory / IDENTITY_KEY, identity.private_bytes(pem, pkcs8, NoEncryption())
         )
     if not (directory / FLOWER_KEY).exists():
         flower = ec.generate_private_key(ec.SECP384R1())
-        write_atomically(
+        write_secret(
             directory / FLOWER_KEY,
             flower.private_bytes(pem, PrivateFormat.OpenSSH, NoEncryption()),
         )
@@ -124,7 +125,7 @@ def next_request(directory: Path, name: str) -> bytes:
     path = directory / NEXT_KEY
     if not path.exists():
         made = ec.generate_private_key(ec.SECP256R1())
-        write_atomically(
+        write_secret(
             path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         )
     return _request(_next_key(directory), name)
@@ -198,14 +199,14 @@ def _finish_renewal(directory: Path) -> None:
         return
     for new, old in ((NEXT_KEY, TLS_KEY), (NEXT_CERTIFICATE, CERTIFICATE)):
         with suppress(FileNotFoundError):
-            (directory / new).replace(directory / old)
+            move_secret(directory / new, directory / old)
 
 
 def _load(path: Path, *, ssh: bool = False) -> PrivateKeyTypes:
     try:
         if path.stat().st_mode & _OTHERS:
             raise KeyStoreError(f"{path}: readable by others; run chmod 600 and replace the key")
-        data = path.read_bytes()
+        data = read_secret(path)
     except OSError as error:
         raise KeyStoreError(f"{path}: cannot be read; create the keys of the node") from error
     try:

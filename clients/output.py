@@ -1,11 +1,4 @@
-"""How commands speak: a result, what comes next, and an exit code.
-
-0  done
-1  failed: the network, another party, or this machine
-2  the command line itself is wrong
-3  refused: a policy or a budget says no
-4  configuration or input is wrong; the text names the field and the cure
-"""
+"""How commands speak: a result, what comes next, and an exit code (`compliance.exits`)."""
 
 from __future__ import annotations
 
@@ -15,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-EXIT_FAILED = 1
-EXIT_REFUSED = 3
-EXIT_CONFIG = 4
+from compliance.exits import Exit, exit_of
+
+EXIT_FAILED = Exit.FAILED
+EXIT_REFUSED = Exit.REFUSED
+EXIT_CONFIG = Exit.CONFIG
 
 
 class Format(StrEnum):
@@ -48,22 +43,25 @@ def explain(error: Exception) -> int:
     Raises:
         Exception: the error itself, if it is not a known one.
     """
-    # Imported where something went wrong: help must not wait for cryptography and gRPC.
+    found = exit_of(error) or _own(error)
+    if found is None:
+        raise error
+    typer.echo(f"{'refused' if found is Exit.REFUSED else 'error'}: {error}", err=True)
+    return found
+
+
+def _own(error: Exception) -> Exit | None:
+    """Return the code of an error that partners' programs alone know."""
+    # Imported where something went wrong: help must not wait for cryptography and HTTP.
     from clients.keys import KeyStoreError  # noqa: PLC0415  see above
     from clients.lookup.https import HubRefusedError  # noqa: PLC0415  see above
-    from compliance.configuration import ConfigError  # noqa: PLC0415  see above
-    from compliance.errors import ComplianceError  # noqa: PLC0415  see above
-    from protocols.errors import ProtocolError  # noqa: PLC0415  see above
-    from protocols.link import TransportError  # noqa: PLC0415  see above
 
     match error:
-        case ConfigError() | KeyStoreError() | ProtocolError():
-            typer.echo(f"error: {error}", err=True)
-            return EXIT_CONFIG
-        case ComplianceError() | HubRefusedError():
-            typer.echo(f"refused: {error}", err=True)
-            return EXIT_REFUSED
-        case TransportError() | OSError() | CommandError():
-            typer.echo(f"error: {error}", err=True)
-            return EXIT_FAILED
-    raise error
+        case KeyStoreError():
+            return Exit.CONFIG
+        case HubRefusedError():
+            return Exit.REFUSED
+        case CommandError():
+            return Exit.FAILED
+    # By name: its module loads Flower, which an error of another command must not wait for.
+    return Exit.FAILED if type(error).__name__ == "SuperNodeError" else None

@@ -318,7 +318,7 @@ def open_channel(address: str, credentials: Credentials) -> Any:
     try:
         loaded = grpc.ssl_channel_credentials(
             credentials.authority.read_bytes(),
-            credentials.key.read_bytes(),
+            read_secret(credentials.key),
             credentials.certificate.read_bytes(),
         )
     except OSError as error:

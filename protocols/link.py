@@ -4,13 +4,21 @@
     relay -> node   WELCOME (own name)          body: all parties of the run
     node  -> relay  PART*, DATA (recipient)     one payload in pieces, DATA is the last
     relay -> node   PART*, DATA (sender)        the same body, the name exchanged
-    node  -> relay  LEAVE                       nothing more will come, on purpose
+    node  -> relay  LEAVE, BREAK                nothing more will come; the phase has failed here
     relay -> node   LEFT, GONE (who), CLOSED    a party is done, has broken off; the run ends
+    both            ACK                         how many frames have arrived; also says: alive
 
 An envelope has one name: the recipient on the way up, the sender on the way down. There
 is no field in which a node could write itself as someone else; the relay fills in the
 name from the certificate of the stream. Bodies are sealed between the parties
 (`protocols.seal`) and mean nothing to the relay.
+
+A stream whose connection is lost goes on over a new one. Both ends number their frames (all
+but HELLO, WELCOME, ACK and BREAK) from 0, keep them until they are acknowledged, and tell
+each other in the call's metadata, `Resumption` upwards and a count downwards, what has
+arrived; the rest is sent again. So each frame is taken once and in order, which the seals
+count on. An end that knows nothing of it sends no such metadata, and a lost connection then
+breaks the phase off.
 
 Wire format, one byte each for version, kind and the three lengths:
 `version || kind || |run| || run || |phase| || phase || |party| || party || body`.
@@ -41,6 +49,23 @@ CONTROL_METHOD = f"/{SERVICE}/Control"
 HELLO_METADATA_KEY = "lianfang-hello-bin"
 # Where the hub names the party because of whom it does not let a node in.
 PARTY_METADATA_KEY = "lianfang-party"
+# Upwards: a `Resumption`. Downwards, in the initial metadata: frames that the relay has, in digits.
+RESUME_METADATA_KEY = "lianfang-resume-bin"
+RECEIVED_METADATA_KEY = "lianfang-received"
+SESSION_SIZE = 16
+_COUNT_SIZE = 8
+
+# An end that has nothing to say acknowledges this often, so that silence means a lost line.
+HEARTBEAT_S = 3.0
+# Who heard nothing for so long before its connection ended has lost the line; where something
+# was heard just before, the other process has ended, or something between has hung up.
+SILENT_AFTER_S = 10.0
+# How long a stream may be away: a lost line; a connection that was closed by the other side.
+SILENT_GRACE_S = 120.0
+CLOSED_GRACE_S = 10.0
+# Received bytes are acknowledged when they are so many; unacknowledged ones kept up to here.
+ACKNOWLEDGE_EVERY = 256 << 10
+WINDOW_BYTES = 8 << 20
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PARTY = re.compile(r"[a-z][a-z0-9-]{0,62}")
@@ -73,11 +98,15 @@ class Kind(IntEnum):
     LEFT = 6
     GONE = 7
     CLOSED = 8
+    ACK = 9
+    BREAK = 10
 
 
 PAYLOAD_KINDS = frozenset({Kind.DATA, Kind.PART})
+# Neither numbered nor sent again: each connection has its own.
+UNNUMBERED_KINDS = frozenset({Kind.HELLO, Kind.WELCOME, Kind.ACK, Kind.BREAK})
 _NAMED = frozenset({Kind.WELCOME, Kind.DATA, Kind.PART, Kind.LEFT, Kind.GONE})
-_EMPTY = frozenset({Kind.HELLO, Kind.LEAVE, Kind.LEFT})
+_EMPTY = frozenset({Kind.HELLO, Kind.LEAVE, Kind.LEFT, Kind.BREAK})
 _TEXTUAL = frozenset({Kind.WELCOME, Kind.GONE, Kind.CLOSED})
 
 
@@ -113,11 +142,20 @@ class Envelope:
             )
         if self.kind in _TEXTUAL:
             _decode_text(self.body)
+        if self.kind is Kind.ACK and len(self.body) != _COUNT_SIZE:
+            raise MalformedMessageError(
+                f"envelope: ACK of {len(self.body)} bytes, expected {_COUNT_SIZE}"
+            )
 
     @property
     def text(self) -> str:
         """The body of a notice: a reason, or the names of the parties."""
         return _decode_text(self.body)
+
+    @property
+    def count(self) -> int:
+        """The frames that an ACK acknowledges, all since the first."""
+        return int.from_bytes(self.body, "big")
 
     def encode(self) -> bytes:
         """Write the envelope in the wire format of the module."""
@@ -146,6 +184,48 @@ class Envelope:
         phase, at = _read_name(data, at)
         party, at = _read_name(data, at)
         return cls(run=run, phase=phase, kind=kind, party=party, body=memoryview(data)[at:])
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """What a node says when it attaches, so that it can come back after a lost connection.
+
+    Wire format: `session (16) || received (u64)`.
+
+    Args:
+        session: drawn by the node for one stream; known to it and the relay alone.
+        received: numbered frames that it has; 0 at the first connection.
+    """
+
+    session: bytes = field(repr=False)
+    received: int = 0
+
+    def encode(self) -> bytes:
+        """Write it in the wire format."""
+        return self.session + self.received.to_bytes(_COUNT_SIZE, "big")
+
+    @classmethod
+    def decode(cls, data: bytes) -> Resumption:
+        """Read it; nothing may follow.
+
+        Raises:
+            MalformedMessageError: on any other length.
+        """
+        if len(data) != SESSION_SIZE + _COUNT_SIZE:
+            raise MalformedMessageError(
+                f"resumption: {len(data)} bytes, expected {SESSION_SIZE + _COUNT_SIZE}"
+            )
+        return cls(data[:SESSION_SIZE], int.from_bytes(data[SESSION_SIZE:], "big"))
+
+
+def acknowledgement(run: str, phase: str, count: int) -> Envelope:
+    """Say how many numbered frames have arrived."""
+    return Envelope(run, phase, Kind.ACK, body=count.to_bytes(_COUNT_SIZE, "big"))
+
+
+def grace_s(silence_s: float, longest_s: float = SILENT_GRACE_S) -> float:
+    """Return how long a stream may be away that had heard nothing for so long when it ended."""
+    return longest_s if silence_s > SILENT_AFTER_S else min(CLOSED_GRACE_S, longest_s)
 
 
 def phase_label(phase: str, attempt: int) -> str:

@@ -12,17 +12,25 @@ nothing is of the time before this was asked, and speaks version 1.
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 
 # Raised when a message is added or its meaning changes. What of the version before it is
 # no longer understood raises OLDEST as well, at the earliest one version later.
-WIRE = 1
+# Version 1: nobody says what it speaks. Version 2: this talk; a join request may be rejected.
+WIRE = 2
 OLDEST = 1
 # The key under which it travels: call metadata of the link, and a header of the API.
 HEADER = "lianfang-wire"
 _SPAN = re.compile(r"([1-9][0-9]{0,3})-([1-9][0-9]{0,3})", re.ASCII)
 _SILENT = (1, 1)
+
+
+class IncompatibleVersionError(UnsupportedParameterError):
+    """Two programs are too far apart; the text says which versions both speak, and the cure."""
+
+    code: ClassVar[str] = "wire_version"
 
 
 def offer() -> str:
@@ -47,11 +55,34 @@ def spoken(theirs: str) -> int:
 
     Raises:
         MalformedMessageError: `theirs` is no offer.
-        UnsupportedParameterError: there is none; says what to do.
+        IncompatibleVersionError: there is none; says what to do.
     """
     if reason := compatible(theirs):
-        raise UnsupportedParameterError(reason)
+        raise IncompatibleVersionError(reason)
     return min(_span(theirs)[1], WIRE)
+
+
+def require_neighbours(*, hub: str, node: str) -> None:
+    """Return only if a hub and a node can talk; alike at both ends, and in the same words.
+
+    Args:
+        hub, node: what each offers; empty if it says nothing.
+
+    Raises:
+        MalformedMessageError: one is no offer.
+        IncompatibleVersionError: names both versions, and which of the two to update.
+    """
+    of_hub, of_node = _span(hub), _span(node)
+    if of_node[1] < of_hub[0]:
+        behind = "node"
+    elif of_hub[1] < of_node[0]:
+        behind = "hub"
+    else:
+        return
+    raise IncompatibleVersionError(
+        f"version: the hub speaks {_told(*of_hub)} of the wire, the node speaks "
+        f"{_told(*of_node)}; update the {behind}"
+    )
 
 
 def _against(theirs: str, ours: tuple[int, int]) -> str:

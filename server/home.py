@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from compliance.atrest.secrets import read_secret, write_secret
 from compliance.configuration import ConfigError, read_object
 from compliance.files import write_atomically
 from compliance.operation.settings import OperationSettings
@@ -145,7 +146,7 @@ class HubHome:
         private = Ed25519PrivateKey.generate().private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
-        write_atomically(self.root / "identity.key", private)
+        write_secret(self.root / "identity.key", private)
         write_atomically(self.root / "hub.json", json.dumps(asdict(settings), indent=1).encode())
         return settings
 
@@ -156,7 +157,7 @@ class HubHome:
             ConfigError: it is missing or damaged.
         """
         try:
-            key = load_pem_private_key((self.root / "identity.key").read_bytes(), password=None)
+            key = load_pem_private_key(read_secret(self.root / "identity.key"), password=None)
         except (OSError, ValueError, UnsupportedAlgorithm) as error:
             raise ConfigError(
                 "identity.key: cannot be read; restore it from a backup of the hub"

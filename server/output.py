@@ -1,10 +1,4 @@
-"""How the hub's commands speak: a result, what comes next, and an exit code.
-
-0  done
-1  failed: the network, another party, or this machine
-2  the command line itself is wrong
-4  configuration or input is wrong; the text names the field and the cure
-"""
+"""How the hub's commands speak: a result, what comes next, an exit code (`compliance.exits`)."""
 
 from __future__ import annotations
 
@@ -14,8 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-EXIT_FAILED = 1
-EXIT_CONFIG = 4
+from compliance.exits import Exit, exit_of
+
+EXIT_FAILED = Exit.FAILED
+EXIT_REFUSED = Exit.REFUSED
+EXIT_CONFIG = Exit.CONFIG
 
 
 class Format(StrEnum):
@@ -42,17 +39,14 @@ def explain(error: Exception) -> int:
     Raises:
         Exception: the error itself, if it is not a known one.
     """
-    # Imported where something went wrong: help must not wait for cryptography and gRPC.
-    from compliance.configuration import ConfigError  # noqa: PLC0415  see above
-    from compliance.errors import ComplianceError  # noqa: PLC0415  see above
-    from protocols.errors import ProtocolError  # noqa: PLC0415  see above
-    from protocols.link import TransportError  # noqa: PLC0415  see above
+    found = exit_of(error) or _own(error)
+    if found is None:
+        raise error
+    typer.echo(f"{'refused' if found is Exit.REFUSED else 'error'}: {error}", err=True)
+    return found
 
-    match error:
-        case ConfigError() | ProtocolError():
-            typer.echo(f"error: {error}", err=True)
-            return EXIT_CONFIG
-        case TransportError() | ComplianceError() | OSError():
-            typer.echo(f"error: {error}", err=True)
-            return EXIT_FAILED
-    raise error
+
+def _own(error: Exception) -> Exit | None:
+    """Return the code of an error that the hub alone knows."""
+    # By name: its module loads Flower, which an error of another command must not wait for.
+    return Exit.FAILED if type(error).__name__ == "SuperLinkError" else None

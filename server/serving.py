@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compliance.atrest.secrets import read_secret
 from compliance.configuration import ConfigError
 from compliance.operation.settings import OperationSettings
 from server.epochs.holding import open_holding
@@ -178,7 +179,7 @@ def _control(home: HubHome) -> ControlClient:
 
     try:
         gate = json.loads((home.root / "flower" / "gate.json").read_text())
-        token = Path(gate["token_file"]).read_text()
+        token = read_secret(Path(gate["token_file"])).decode()
     except FileNotFoundError as error:
         raise ConfigError("hub: not being served; run `lianfang-hub serve` first") from error
     return ControlClient(gate["inner_port"], home.authority / "ca.crt", token)

@@ -19,8 +19,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from clients.keys import KeyStoreError
+from compliance.atrest.secrets import read_secret, write_secret
 from compliance.errors import LogCorruptError
-from compliance.files import write_atomically
 from protocols.oprf.suite import Random
 
 KEY_SIZE = 32
@@ -84,11 +84,11 @@ def load_feed_key(path: Path, *, create: bool, random: Random = os.urandom) -> F
         KeyStoreError: missing, readable by others, or of another size.
     """
     if create and not path.exists():
-        write_atomically(path, random(KEY_SIZE))
+        write_secret(path, random(KEY_SIZE))
     try:
         if path.stat().st_mode & _OTHERS:
             raise KeyStoreError(f"{path}: readable by others; run chmod 600 {path.name}")
-        secret = path.read_bytes()
+        secret = read_secret(path)
     except OSError as error:
         raise KeyStoreError(
             f"{path}: cannot be read; restore it, without it the register tells nothing"

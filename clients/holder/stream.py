@@ -14,6 +14,7 @@ from queue import SimpleQueue
 import grpc
 
 from clients.transport import Credentials, explain_status, open_channel
+from clients.versions import METADATA, check_call
 from protocols.errors import MalformedMessageError
 from protocols.link import TransportError
 from protocols.standing import (
@@ -69,7 +70,9 @@ class StandingLink:
         self._closing = threading.Event()
         self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
         self._channel = open_channel(address, credentials)
-        self._call = self._channel.stream_stream(STAND_METHOD)(self._frames())
+        self._call = self._channel.stream_stream(STAND_METHOD)(
+            self._frames(), metadata=METADATA
+        )
 
     def serve(self) -> None:
         """Answer until the stream ends; returns only after `close`.
@@ -77,6 +80,7 @@ class StandingLink:
         Raises:
             TransportError: the hub is not reachable, does not let us in, or is gone.
             MalformedMessageError: the hub sent what it must not send.
+            IncompatibleVersionError: it is too old or too new; says which side to update.
         """
         try:
             for data in self._call:
@@ -101,6 +105,7 @@ class StandingLink:
     def _accept(self, data: bytes) -> None:
         match decode_frame(data):
             case Greeting(name) if not self._greeted and name == self._name:
+                check_call(self._call)
                 self._greeted = True
                 self._on_greeted()
             case Ask() as ask if self._greeted:

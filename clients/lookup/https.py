@@ -191,7 +191,8 @@ class Https:
 def _context(credentials: Credentials) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=str(credentials.authority))
-        context.load_cert_chain(str(credentials.certificate), str(credentials.key))
+        with secret_file(credentials.key) as key:
+            context.load_cert_chain(str(credentials.certificate), str(key))
     except OSError as error:
         raise TransportError(
             "credentials cannot be read; join the hub first", retryable=False

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from clients.keys import KeyStoreError
-from compliance.files import write_atomically
+from compliance.atrest.secrets import read_secret, write_secret
 
 CACHE_KEY = "cache.key"
 OPENING_KEY = "opening.key"
@@ -40,10 +40,10 @@ def keep_secret(path: Path, random: Random) -> bytes:
         KeyStoreError: the file is readable by others or is no key.
     """
     if not path.exists():
-        write_atomically(path, random(KEY_SIZE))
+        write_secret(path, random(KEY_SIZE))
     if path.stat().st_mode & _OTHERS:
         raise KeyStoreError(f"{path}: readable by others; run chmod 600 and replace the key")
-    key = path.read_bytes()
+    key = read_secret(path)
     if len(key) != KEY_SIZE:
         raise KeyStoreError(f"{path}: {len(key)} bytes, need {KEY_SIZE}; restore it from a backup")
     return key

@@ -26,6 +26,7 @@ from clients.node.channel import Channel
 from clients.node.files import load_json, make_private_directory, store_json
 from clients.node.home import Home
 from clients.transport import Link
+from compliance.atrest.secrets import read_secret, write_secret
 from compliance.files import write_atomically
 from compliance.ledger import Ledger
 from protocols.dp.events import DpEvent
@@ -61,7 +62,7 @@ class Session:
         check_unused(home, plan)
         directory = make_private_directory(home.run(plan.run))
         write_atomically(directory / "plan.json", plan.encode())
-        write_atomically(
+        write_secret(
             directory / "ephemeral.key", X25519PrivateKey.generate().private_bytes_raw()
         )
         return cls(home, directory, plan, home.config().name)
@@ -88,7 +89,7 @@ class Session:
     @property
     def ephemeral(self) -> X25519PrivateKey:
         """Return our ephemeral key of this run."""
-        return X25519PrivateKey.from_private_bytes((self.directory / "ephemeral.key").read_bytes())
+        return X25519PrivateKey.from_private_bytes(read_secret(self.directory / "ephemeral.key"))
 
     def begin(self, request: PhaseRequest) -> None:
         """Use up an attempt of a phase, durably, before any key is derived for it.
@@ -159,10 +160,10 @@ class Session:
     def checkpoints(self) -> dict[int, bytes]:
         """Return the states of the training that were kept, by step."""
         found = self.directory.glob("checkpoint-*.bin")
-        return {int(path.stem.split("-")[1]): path.read_bytes() for path in found}
+        return {int(path.stem.split("-")[1]): read_secret(path) for path in found}
 
     def _keep(self, step: int, state: bytes) -> None:
-        write_atomically(self.directory / f"checkpoint-{step}.bin", state)
+        write_secret(self.directory / f"checkpoint-{step}.bin", state)
         # Everything else goes, later steps of an abandoned attempt included: what is told to
         # the others as held must be what was reached last.
         kept = {f"checkpoint-{step - back}.bin" for back in range(_KEPT_CHECKPOINTS)}

@@ -32,6 +32,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from flwr.supercore.constant import TASK_TYPE_TO_COMMAND
 
+from compliance.atrest.handover import Handover
+from compliance.atrest.secrets import create_secret
+
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
@@ -84,10 +87,10 @@ def make_key(path: Path) -> bytes:
     Raises:
         FileExistsError: if there is a key already; a registered key is not replaced by chance.
     """
+    if path.exists():
+        raise FileExistsError(f"{path.name}: exists already")
     key = ec.generate_private_key(ec.SECP384R1())
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    create_secret(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -98,6 +101,7 @@ class SuperNode:
         self._settings = settings
         self._directory = settings.home.resolve() / "flower"
         self._process: subprocess.Popen[bytes] | None = None
+        self._handover: Handover | None = None
 
     def __enter__(self) -> SuperNode:
         self.start()
@@ -140,6 +144,7 @@ class SuperNode:
         """Start the process without waiting, so that several nodes can start together."""
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         settings = self._settings
+        self._handover = Handover(self._directory)
         self._port = settings.runtime_port or _free_port()
         arguments = [
             *("--superlink", settings.superlink),
@@ -180,6 +185,9 @@ class SuperNode:
     def stop(self) -> None:
         """Stop the process with everything that it started; does nothing if it is not running."""
         process, self._process = self._process, None
+        handover, self._handover = self._handover, None
+        if handover is not None:
+            handover.close()
         if process is None:
             return
         process.terminate()
@@ -201,6 +209,7 @@ class SuperNode:
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": TASK_POLL_S,
             "LIANFANG_NODE_HOME": str(self._settings.home.resolve()),
+            **(self._handover.environment if self._handover is not None else {}),
             **self._settings.environment,
         }
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from clients.keys import KeyStoreError
 from clients.node.files import exclusive
-from compliance.files import write_atomically
+from compliance.atrest.secrets import read_secret, write_secret
 from protocols.errors import MalformedMessageError
 from protocols.tlog.lines import format_base64, parse_base64
 from protocols.tlog.note import KeyKind, Signer
@@ -44,7 +44,7 @@ def create_witness_keys(directory: Path, name: str) -> tuple[Signer, ...]:
         if not path.exists():
             seeds = [(kind, os.urandom(_SEED_SIZE)) for kind in _KINDS]
             lines = [_format(Signer.from_seed(name, kind, seed), seed) for kind, seed in seeds]
-            write_atomically(path, "".join(lines).encode())
+            write_secret(path, "".join(lines).encode())
     return load_witness_keys(directory)
 
 
@@ -60,7 +60,7 @@ def load_witness_keys(directory: Path) -> tuple[Signer, ...]:
             raise KeyStoreError(
                 f"{path}: readable by others; delete it, and have new keys listed by the hub"
             )
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_secret(path).decode("utf-8").splitlines()
     except FileNotFoundError as error:
         raise KeyStoreError(f"{path}: not there; run `lianfang audit witness key`") from error
     except (OSError, ValueError) as error:

@@ -1,21 +1,20 @@
-"""Agreements on disk: every version, signature and revocation is kept, and none is rewritten.
+"""Agreements as they are kept: every version, signature and revocation, and none is rewritten.
 
     <digest>.json               the document in canonical form
     <digest>.<party>.signature  one party's signature, hexadecimal
     <digest>.<party>.revocation one party's revocation, canonical form
     profiles/<digest>.json      the profiles that documents name
 
-A directory holds one series. Files are written whole and durably before a method returns;
-several processes may read while one writes. What is read is verified: the document against
-its name, the signatures against the pinned keys, so that whoever can write here can end an
-agreement by damaging it, and cannot make one.
+A directory, or another shelf, holds one series. Documents are written whole and durably before
+a method returns; several processes may read while one writes. What is read is verified: the
+document against its name, the signatures against the pinned keys, so that whoever can write
+here can end an agreement by damaging it, and cannot make one.
 
 Which version is in force when, `standing` says.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from compliance.agreement.revocation import MAX_CLOCK_SKEW_S, Revocation, verify
 from compliance.agreement.signing import SignedAgreement, verified_signers, verify_agreement
 from compliance.agreement.standing import State, Version, check_succession
 from compliance.errors import LogCorruptError, NotPermittedError
-from compliance.files import write_atomically
+from compliance.shelf import Shelf, Stamp, shelf_of
 from protocols.errors import MalformedMessageError, ProtocolError
 from protocols.lookup.signing import SIGNATURE_SIZE
 
@@ -42,19 +41,32 @@ _DOCUMENT = re.compile(r"[0-9a-f]{64}\.json", re.ASCII)
 
 @dataclass(slots=True)
 class AgreementStore:
-    """The agreements of one series in one directory.
+    """The agreements of one series on one shelf.
 
     Args:
+        place: a shelf, or the directory that is one.
         identities: pinned identity keys of all parties, our own among them.
     """
 
-    directory: Path
+    place: Path | Shelf
     identities: Mapping[str, Ed25519PublicKey] = field(repr=False)
     # What was read, and how the directory and the pinned keys were when it was: reading and
     # verifying everything for each decision would cost more than the decision.
     _known: tuple[object, dict[bytes, Version]] = field(default=(None, {}), repr=False)
     # The same for each version, so that one more signature costs no reading of all the others.
     _read_at: dict[bytes, tuple[object, Version]] = field(default_factory=dict, repr=False)
+
+    @property
+    def shelf(self) -> Shelf:
+        """Return where the documents are kept."""
+        return shelf_of(self.place)
+
+    @property
+    def directory(self) -> Path:
+        """Return the directory of a node's own, which is a shelf of files."""
+        if isinstance(self.place, Path):
+            return self.place
+        raise TypeError("directory: what is kept here lies in no directory")
 
     def keep(self, signed: SignedAgreement, *, profile: bytes | None = None) -> bytes:
         """Keep a version with the signatures that it has; returns its hash.
@@ -78,7 +90,7 @@ class AgreementStore:
                 )
         if profile is not None:
             self._keep_profile(profile, agreement)
-        self._write(self._document(digest), agreement.encode())
+        self._write(f"{digest.hex()}.json", agreement.encode())
         for name, signature in signed.signatures.items():
             self._keep_signature(agreement, name, signature)
         return digest
@@ -106,11 +118,9 @@ class AgreementStore:
         verify_revocation(revocation, agreement)
         if revocation.at > now + MAX_CLOCK_SKEW_S:
             raise NotPermittedError("revocation: dated in the future; correct the clock")
-        path = self._path(agreement.digest, revocation.party, "revocation")
-        if path.exists():  # the first word of a party counts; a second adds nothing
-            return False
-        self._write(path, revocation.encode())
-        return True
+        name = _name(agreement.digest, revocation.party, "revocation")
+        # The first word of a party counts; a second adds nothing.
+        return self.shelf.put_new(name, revocation.encode())
 
     def load(self, digest: bytes) -> SignedAgreement:
         """Return a version with its signatures.
@@ -120,12 +130,10 @@ class AgreementStore:
             LogCorruptError: the files are not what was written.
         """
         agreement = self._read(digest)
-        signatures = {}
-        for name in agreement.names:
-            path = self._path(digest, name, "signature")
-            if path.exists():
-                signatures[name] = _signature(path)
-        return SignedAgreement(agreement, signatures)
+        found = {party: self._signature(digest, party) for party in agreement.names}
+        return SignedAgreement(
+            agreement, {party: item for party, item in found.items() if item is not None}
+        )
 
     def digests(self) -> tuple[bytes, ...]:
         """Return the hashes of all versions, the oldest version first."""
@@ -136,8 +144,7 @@ class AgreementStore:
 
     def profile_bytes(self, agreement: Agreement) -> bytes | None:
         """Return the file of the profile that an agreement names, or None; not verified."""
-        path = self._profile(agreement.profile.digest)
-        return path.read_bytes() if path.exists() else None
+        return self.shelf.get(_profile(agreement.profile.digest))
 
     def profile(self, agreement: Agreement) -> Profile:
         """Return the profile that an agreement names.
@@ -145,18 +152,19 @@ class AgreementStore:
         Raises:
             NotPermittedError: it is not here. LogCorruptError: it is damaged.
         """
-        path = self._profile(agreement.profile.digest)
-        try:
-            found = Profile.parse(path.read_bytes())
-        except FileNotFoundError as error:
+        data = self.profile_bytes(agreement)
+        if data is None:
             raise NotPermittedError(
                 f"profile: the edition of {agreement.profile.id} that the agreement names is "
                 "not here; take it from another party"
-            ) from error
+            )
+        name = f"{agreement.profile.digest.hex()}.json"
+        try:
+            found = Profile.parse(data)
         except MalformedMessageError as error:
-            raise LogCorruptError(f"{path.name}: {error}") from error
+            raise LogCorruptError(f"{name}: {error}") from error
         if found.digest != agreement.profile.digest:
-            raise LogCorruptError(f"{path.name}: is not the profile of its name; restore it")
+            raise LogCorruptError(f"{name}: is not the profile of its name; restore it")
         return found
 
     def revocations(self, digest: bytes) -> tuple[Revocation, ...]:
@@ -165,14 +173,16 @@ class AgreementStore:
         Raises:
             LogCorruptError: one is damaged; until it is restored the version counts for nothing.
         """
-        agreement = self._read(digest)
+        agreement, start = self._read(digest), f"{digest.hex()}."
         found = []
-        for path in sorted(self.directory.glob(f"{digest.hex()}.*.revocation")):
+        for name in self.shelf.names():
+            if not (name.startswith(start) and name.endswith(".revocation")):
+                continue
             try:
-                revocation = Revocation.decode(path.read_bytes())
+                revocation = Revocation.decode(self.shelf.get(name) or b"")
                 verify_revocation(revocation, agreement)
             except (ProtocolError, NotPermittedError) as error:
-                raise LogCorruptError(f"{path.name}: {error}; restore the file") from error
+                raise LogCorruptError(f"{name}: {error}; restore the file") from error
             found.append(revocation)
         return tuple(found)
 
@@ -229,12 +239,12 @@ class AgreementStore:
         seen, known = self._known
         if (keys, files) == seen:
             return known
-        by_version: dict[str, list[object]] = {}
+        by_version: dict[str, list[Stamp]] = {}
         for file in files:
             by_version.setdefault(file[0][:_DIGITS], []).append(file)
         former, known = self._read_at, {}
         read: dict[bytes, tuple[object, Version]] = {}
-        for name, _, _, _ in files:
+        for name, _ in files:
             if _DOCUMENT.fullmatch(name):
                 digest, stamp = bytes.fromhex(name[:_DIGITS]), (keys, by_version[name[:_DIGITS]])
                 kept = former.get(digest)
@@ -253,76 +263,63 @@ class AgreementStore:
                 raise LogCorruptError(f"{digest.hex()[:12]}: {error}") from error
         return Version(signed, signers, self.revocations(digest))
 
-    def _stamp(self) -> tuple[object, list[tuple[str, int, int, int]]]:
+    def _stamp(self) -> tuple[object, list[Stamp]]:
         keys = tuple((name, key.public_bytes_raw()) for name, key in self.identities.items())
-        if not self.directory.is_dir():
-            return keys, []
-        with os.scandir(self.directory) as entries:
-            # What begins with a dot is being written, and may be gone at the next look.
-            names = [entry for entry in entries if entry.name[0] != "." and entry.is_file()]
-            files = [(entry.name, entry.stat()) for entry in names]
-        return keys, sorted(
-            (name, found.st_ino, found.st_size, found.st_mtime_ns) for name, found in files
-        )
+        return keys, list(self.shelf.stamps())
 
     def _read(self, digest: bytes) -> Agreement:
-        path = self._document(digest)
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError as error:
+        name = f"{digest.hex()}.json"
+        data = self.shelf.get(name)
+        if data is None:
             raise NotPermittedError(
                 f"agreement: {digest.hex()[:12]} is not here; take it from another party"
-            ) from error
+            )
         try:
             agreement = Agreement.decode(data)
         except MalformedMessageError as error:
-            raise LogCorruptError(f"{path.name}: {error}") from error
+            raise LogCorruptError(f"{name}: {error}") from error
         if agreement.digest != digest:
-            raise LogCorruptError(f"{path.name}: is not the agreement of its name; restore it")
+            raise LogCorruptError(f"{name}: is not the agreement of its name; restore it")
         return agreement
 
     def _keep_profile(self, data: bytes, agreement: Agreement) -> None:
         if profile_digest(data) != agreement.profile.digest:
             raise NotPermittedError("profile: is another edition than the agreement names")
-        path = self._profile(agreement.profile.digest)
         # The hash is over the content: another spelling of the same profile is no other one.
-        if path.exists():
+        if not self.shelf.put_new(_profile(agreement.profile.digest), data):
             self.profile(agreement)
-        else:
-            self._write(path, data)
 
-    def _keep_signature(self, agreement: Agreement, name: str, signature: bytes) -> bool:
+    def _keep_signature(self, agreement: Agreement, party: str, signature: bytes) -> bool:
         """Write a verified signature, unless the party has signed already: one is enough."""
-        path = self._path(agreement.digest, name, "signature")
-        if path.exists() and name in verified_signers(
-            SignedAgreement(agreement, {name: _signature(path)}), self.identities
+        kept = self._signature(agreement.digest, party)
+        if kept is not None and party in verified_signers(
+            SignedAgreement(agreement, {party: kept}), self.identities
         ):
             return False
-        self._write(path, signature.hex().encode())
+        self._write(_name(agreement.digest, party, "signature"), signature.hex().encode())
         return True
 
-    def _write(self, path: Path, data: bytes) -> None:
-        if path.exists():
-            if path.read_bytes() != data:
-                raise LogCorruptError(f"{path.name}: exists with other content; restore it")
-            return
-        write_atomically(path, data)
+    def _signature(self, digest: bytes, party: str) -> bytes | None:
+        name = _name(digest, party, "signature")
+        data = self.shelf.get(name)
+        if data is None:
+            return None
+        try:
+            found = bytes.fromhex(data.decode("ascii"))
+        except ValueError as error:
+            raise LogCorruptError(f"{name}: not a signature; restore the file") from error
+        if len(found) != SIGNATURE_SIZE:
+            raise LogCorruptError(f"{name}: not a signature; restore the file")
+        return found
 
-    def _document(self, digest: bytes) -> Path:
-        return self.directory / f"{digest.hex()}.json"
-
-    def _profile(self, digest: bytes) -> Path:
-        return self.directory / "profiles" / f"{digest.hex()}.json"
-
-    def _path(self, digest: bytes, name: str, kind: str) -> Path:
-        return self.directory / f"{digest.hex()}.{name}.{kind}"
+    def _write(self, name: str, data: bytes) -> None:
+        if not self.shelf.put_new(name, data) and self.shelf.get(name) != data:
+            raise LogCorruptError(f"{name}: exists with other content; restore it")
 
 
-def _signature(path: Path) -> bytes:
-    try:
-        found = bytes.fromhex(path.read_text(encoding="ascii"))
-    except ValueError as error:
-        raise LogCorruptError(f"{path.name}: not a signature; restore the file") from error
-    if len(found) != SIGNATURE_SIZE:
-        raise LogCorruptError(f"{path.name}: not a signature; restore the file")
-    return found
+def _profile(digest: bytes) -> str:
+    return f"profiles/{digest.hex()}.json"
+
+
+def _name(digest: bytes, party: str, kind: str) -> str:
+    return f"{digest.hex()}.{party}.{kind}"

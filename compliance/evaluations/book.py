@@ -14,11 +14,13 @@ request again and is answered without a second charge.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Protocol
 
 from compliance.errors import LogCorruptError, QuotaExhaustedError
 from compliance.journal import Journal
@@ -92,15 +94,37 @@ class Admission:
     used: int
 
 
-class EvaluationBook:
-    """One holder's book, in one journal file."""
+class Records(Protocol):
+    """A journal as a book needs it: see `compliance.journal` for what it promises."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def exclusive(self) -> AbstractContextManager[list[bytes]]:
+        """Hold the journal alone; gives the records that this object has not seen yet."""
+        ...
+
+    def append(self, record: bytes) -> None:
+        """Write a record durably; only inside `exclusive`."""
+        ...
+
+    def close(self) -> None:
+        """Give the journal back."""
+        ...
+
+
+class EvaluationBook:
+    """One holder's book, in one journal.
+
+    Args:
+        place: the file of the journal, or what opens it, wherever it is kept.
+    """
+
+    def __init__(self, place: Path | Callable[[], Records]) -> None:
+        self._open: Callable[[], Records] = (
+            partial(Journal, place) if isinstance(place, Path) else place
+        )
         # Entries stay on disk; what is kept of each is what a decision needs.
         self._digests: defaultdict[str, dict[bytes, bytes]] = defaultdict(dict)
         self._used: Counter[tuple[int, str]] = Counter()
-        self._journal = Journal(path)
+        self._journal = self._open()
         with self._current():
             pass
 
@@ -150,12 +174,19 @@ class EvaluationBook:
         with self._current():
             return self._used[epoch, asker]
 
+    def used_at_least(self, epoch: int, asker: str) -> int:
+        """Return how many elements are known here without looking: other processes may know more.
+
+        For a caller that decides again later, under the lock: it costs nothing to be asked.
+        """
+        return self._used[epoch, asker]
+
     def entries(self, epoch: int) -> list[BookEntry]:
         """Return all entries of an epoch, in the order in which they were admitted.
 
         Reads the whole file and holds it meanwhile: for auditors, not for requests.
         """
-        journal = Journal(self._path)
+        journal = self._open()
         try:
             with journal.exclusive() as records:
                 found = [_read(record) for record in records]

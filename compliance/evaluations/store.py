@@ -26,6 +26,7 @@ from typing import Generic, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from compliance.atrest.secrets import open_secret, write_secret
 from compliance.errors import LogCorruptError, UnknownEpochError
 from compliance.files import DIRECTORY_MODE, write_atomically
 from protocols.epoch.manifest import EpochManifest, SignedManifest, verify_manifest
@@ -71,7 +72,7 @@ class EpochStore:
         if kept is not None and kept.encode() != share.encode():
             raise OutOfTurnError("draft: the session has one already; start a new session")
         if kept is None:
-            write_atomically(self._draft_path(session), share.encode())
+            write_secret(self._draft_path(session), share.encode())
 
     def draft(self, session: bytes) -> KeyShare | None:
         """Return the draft that a session left, if any."""
@@ -200,7 +201,7 @@ class EpochStore:
         for path in self._drafts.glob(f"*{_SHARE}"):
             share = self._parse_share(path, path.read_bytes())
             if share.record == record:
-                write_atomically(self._share_path(record), share.encode())
+                write_secret(self._share_path(record), share.encode())
                 return
         share_here = self._read_shares.read(self._share_path(record))
         if share_here is None or share_here.record != record:
@@ -218,7 +219,7 @@ class EpochStore:
 
     def _parse_share(self, path: Path, data: bytes) -> KeyShare:
         try:
-            return load_share(self._group, data)
+            return load_share(self._group, open_secret(path, data))
         except ProtocolError as error:
             raise LogCorruptError(
                 f"{path.name}: not the share that was written; {error}"

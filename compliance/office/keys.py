@@ -10,7 +10,6 @@ Without `log.key` the log of the year ends; without `parts.key` its private part
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from compliance.atrest.secrets import create_secret, read_secret
 from compliance.configuration import ConfigError
-from compliance.files import DIRECTORY_MODE, write_atomically
+from compliance.files import DIRECTORY_MODE
 from compliance.log.yearly import signer_of
 from protocols.tlog.note import KeyKind, Signer
 from protocols.tlog.private import KEY_SIZE
@@ -68,11 +68,11 @@ def open_keys(folder: Path, *, begun: bool) -> LogKeys:
         folder.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         drawn = LogKeys.draw(os.urandom)
         pem = drawn.signing.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        _create(folder / LOG_KEY, pem)
-        _create(folder / PARTS_KEY, drawn.master + drawn.index + drawn.pseudonyms)
+        create_secret(folder / LOG_KEY, pem)
+        create_secret(folder / PARTS_KEY, drawn.master + drawn.index + drawn.pseudonyms)
     try:
-        key = load_pem_private_key((folder / LOG_KEY).read_bytes(), password=None)
-        parts = (folder / PARTS_KEY).read_bytes()
+        key = load_pem_private_key(read_secret(folder / LOG_KEY), password=None)
+        parts = read_secret(folder / PARTS_KEY)
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{LOG_KEY}, {PARTS_KEY}: cannot be read; {_RESTORE}") from error
     if not isinstance(key, Ed25519PrivateKey):
@@ -81,17 +81,3 @@ def open_keys(folder: Path, *, begun: bool) -> LogKeys:
         raise ConfigError(f"{PARTS_KEY}: {len(parts)} bytes, needs {3 * KEY_SIZE}; {_RESTORE}")
     master, index, pseudonyms = (parts[at : at + KEY_SIZE] for at in range(0, 96, KEY_SIZE))
     return LogKeys(key, master, index, pseudonyms)
-
-
-def _create(path: Path, data: bytes) -> None:
-    """Write a file unless it exists; whoever comes second keeps what the first one wrote."""
-    if path.exists():
-        return
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    write_atomically(draft, data)
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink(missing_ok=True)

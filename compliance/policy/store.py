@@ -1,4 +1,4 @@
-"""Policy sets on disk: every set that ever decided is kept, so that it can decide again.
+"""Policy sets as they are kept: every one that ever decided, so that it can decide again.
 
     <digest>.json   the whole set, schema included; never rewritten
     current         the hash of the set in force, replaced as a whole
@@ -12,32 +12,47 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compliance.errors import LogCorruptError, NotPermittedError
-from compliance.files import write_atomically
 from compliance.policy.errors import PolicyError
 from compliance.policy.policyset import PolicySet, shipped_policies
+from compliance.shelf import Shelf, shelf_of
 from protocols.errors import MalformedMessageError
 
 CURRENT = "current"
+_SUFFIX = ".json"
 
 
 @dataclass(slots=True)
 class PolicyStore:
-    """The policy sets of one organisation, in one directory."""
+    """The policy sets of one organisation.
 
-    directory: Path
+    Args:
+        place: a shelf, or the directory that is one.
+    """
+
+    place: Path | Shelf
     _loaded: dict[bytes, PolicySet] = field(default_factory=dict, repr=False)
+
+    @property
+    def shelf(self) -> Shelf:
+        """Return where the sets are kept."""
+        return shelf_of(self.place)
+
+    @property
+    def directory(self) -> Path:
+        """Return the directory of a node's own, which is a shelf of files."""
+        if isinstance(self.place, Path):
+            return self.place
+        raise TypeError("directory: what is kept here lies in no directory")
 
     def adopt(self, policies: PolicySet) -> bytes:
         """Keep a set and put it in force; returns its hash."""
         digest = self.keep(policies)
-        write_atomically(self.directory / CURRENT, digest.hex().encode())
+        self.shelf.put(CURRENT, digest.hex().encode())
         return digest
 
     def keep(self, policies: PolicySet) -> bytes:
         """Keep a set without putting it in force, such as one that a record names."""
-        path = self._path(policies.digest)
-        if not path.exists():
-            write_atomically(path, policies.encode())
+        self.shelf.put_new(_name(policies.digest), policies.encode())
         return policies.digest
 
     def current(self) -> PolicySet:
@@ -46,12 +61,13 @@ class PolicyStore:
         Raises:
             LogCorruptError: it is damaged or gone; nothing may be decided until it is restored.
         """
-        path = self.directory / CURRENT
-        if not path.exists():
-            self.adopt(shipped_policies())
-        text = path.read_text(encoding="utf-8")
+        data = self.shelf.get(CURRENT)
+        if data is None:
+            shipped = self.keep(shipped_policies()).hex().encode()
+            # Another process may have put a set in force meanwhile: that one counts.
+            data = shipped if self.shelf.put_new(CURRENT, shipped) else self.shelf.get(CURRENT)
         try:
-            return self.load(bytes.fromhex(text))
+            return self.load(bytes.fromhex((data or b"").decode()))
         except (ValueError, NotPermittedError) as error:
             raise LogCorruptError(f"{CURRENT}: names no set that is kept; restore it") from error
 
@@ -63,23 +79,24 @@ class PolicyStore:
         """
         if (known := self._loaded.get(digest)) is not None:
             return known
-        path = self._path(digest)
+        name = _name(digest)
+        data = self.shelf.get(name)
+        if data is None:
+            raise NotPermittedError(f"policies: the set {digest.hex()[:12]} was never kept here")
         try:
-            found = PolicySet.decode(path.read_bytes())
-        except FileNotFoundError as error:
-            raise NotPermittedError(
-                f"policies: the set {digest.hex()[:12]} was never kept here"
-            ) from error
+            found = PolicySet.decode(data)
         except (MalformedMessageError, PolicyError) as error:
-            raise LogCorruptError(f"{path.name}: {error}") from error
+            raise LogCorruptError(f"{name}: {error}") from error
         if found.digest != digest:
-            raise LogCorruptError(f"{path.name}: is not the set of its name; restore it")
+            raise LogCorruptError(f"{name}: is not the set of its name; restore it")
         self._loaded[digest] = found
         return found
 
     def digests(self) -> tuple[bytes, ...]:
         """Return the hashes of all sets that are kept."""
-        return tuple(bytes.fromhex(path.stem) for path in sorted(self.directory.glob("*.json")))
+        names = [name for name in self.shelf.names() if name.endswith(_SUFFIX)]
+        return tuple(bytes.fromhex(name.removesuffix(_SUFFIX)) for name in names)
 
-    def _path(self, digest: bytes) -> Path:
-        return self.directory / f"{digest.hex()}.json"
+
+def _name(digest: bytes) -> str:
+    return f"{digest.hex()}{_SUFFIX}"

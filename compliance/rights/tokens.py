@@ -14,8 +14,9 @@ import hmac
 from collections.abc import Callable
 from pathlib import Path
 
+from compliance.atrest.secrets import create_secret, read_secret
 from compliance.configuration import ConfigError
-from compliance.files import DIRECTORY_MODE, write_atomically
+from compliance.files import DIRECTORY_MODE
 from protocols.identifiers import IdentifierKind, canonicalize
 
 FOLDER = "rights"
@@ -67,22 +68,10 @@ def keep_key(path: Path, random: Random) -> bytes:
         ConfigError: it is readable by others, or is no key.
     """
     if not path.exists():
-        _make(path, random)
+        create_secret(path, random(KEY_SIZE))
     if path.stat().st_mode & _OTHERS:
         raise ConfigError(f"{path.name}: readable by others; run chmod 600 and think who read it")
-    key = path.read_bytes()
+    key = read_secret(path)
     if len(key) != KEY_SIZE:
         raise ConfigError(f"{path.name}: {len(key)} bytes, need {KEY_SIZE}; restore it")
     return key
-
-
-def _make(path: Path, random: Random) -> None:
-    """Make a key once, also when two processes come first: a link never replaces a file."""
-    draft = path.with_name(f".{path.name}.{random(8).hex()}")
-    write_atomically(draft, random(KEY_SIZE))
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()

@@ -11,6 +11,7 @@ NO_TASK, LABELS, RECONSTRUCTION = "none", "labels", "reconstruction"
 MAX_WIDTH = 64
 MAX_BATCHES = 1 << 14
 MAX_STEPS = 10_000
+MAX_ROUNDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class NeuralTerms:
         noise: noise multiplier of DP-SGD. batches: a step takes each person with
             probability 1/batches.
         weight: the embedding's share of the squared norm of an encoded row.
+        rounds: into which the steps are cut, with an average over the members of the block
+            after each; 0 where the expert is trained by its owner alone.
     """
 
     width: int
@@ -31,6 +34,7 @@ class NeuralTerms:
     batches: int
     steps: int
     weight: float
+    rounds: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= MAX_WIDTH:
@@ -42,6 +46,10 @@ class NeuralTerms:
             raise _refused("neural_batches", f"must be a power of two up to {MAX_BATCHES}")
         if not 1 <= self.steps <= MAX_STEPS:
             raise _refused("neural_steps", f"must be 1 to {MAX_STEPS}")
+        if not 0 <= self.rounds <= MAX_ROUNDS or (self.rounds and self.steps % self.rounds):
+            raise _refused(
+                "neural_rounds", f"must be 0 to {MAX_ROUNDS}, and divide the steps evenly"
+            )
         if not 0 < self.weight < 1:
             raise _refused("neural_weight", "must lie between 0 and 1")
         try:
@@ -53,6 +61,11 @@ class NeuralTerms:
     def event(self) -> SampledGaussian:
         """Return what the whole training releases."""
         return SampledGaussian(self.noise, 1 / self.batches, self.steps)
+
+    @property
+    def round_event(self) -> SampledGaussian:
+        """Return what one round releases, where there are rounds."""
+        return SampledGaussian(self.noise, 1 / self.batches, self.steps // max(self.rounds, 1))
 
 
 def _refused(name: str, rule: str) -> UnsupportedParameterError:

@@ -42,6 +42,8 @@ class Partner:
         identity: the partner's Ed25519 public key in hexadecimal.
         columns: the agreed columns that take part; empty for a partner with labels alone.
         norm: C_k, the public bound on the length of its encoded rows; 0 without columns.
+        block: the kind of columns that it holds together with other partners, who have other
+            rows of it; empty for a partner that stands alone.
     """
 
     name: str
@@ -49,6 +51,33 @@ class Partner:
     columns: tuple[str, ...]
     norm: float
     encoder: EncoderTerms
+    block: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Partners that hold rows of the same columns, or labels of the same kind, in order.
+
+    Of a person whom several of them know, the first one's row counts.
+    """
+
+    name: str
+    members: tuple[Partner, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the members' names, in order."""
+        return tuple(partner.name for partner in self.members)
+
+    @property
+    def first(self) -> Partner:
+        """Return the member whose rows prevail; what is said of its columns holds for all."""
+        return self.members[0]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several partners hold it."""
+        return len(self.members) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +86,7 @@ class TrainingPlan:
 
     Attributes:
         purpose: IRI of the purpose in the agreement.
+        label_holder: who has the labels; with others of its block, all of them have some.
         epsilon, delta: the whole run, under zero-out-one-person neighbours.
         epoch: whose oblivious function gives the pseudonyms; 0 where a hash under a key
             of the partners does, which a partner and the hub together could test.
@@ -120,9 +150,44 @@ class TrainingPlan:
         """Return the partners whose columns take part."""
         return tuple(partner for partner in self.partners if partner.columns)
 
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Return the partners by kind, each kind where its first member stands."""
+        found: dict[str, list[Partner]] = {}
+        for partner in self.partners:
+            found.setdefault(partner.block or partner.name, []).append(partner)
+        return tuple(Kind(name, tuple(members)) for name, members in found.items())
+
+    @property
+    def label_kind(self) -> Kind:
+        """Return the label holder and the others of its kind, who hold labels too."""
+        return next(kind for kind in self.kinds if self.label_holder in kind.names)
+
+    @property
+    def label_holders(self) -> tuple[str, ...]:
+        """Return everyone who holds labels, in order."""
+        return self.label_kind.names
+
+    @property
+    def outsiders(self) -> tuple[str, ...]:
+        """Return who brings columns or labels and does not compute."""
+        bringing = {partner.name for partner in self.owners} | set(self.label_holders)
+        return tuple(name for name in self.names if name in bringing - set(self.compute))
+
+    @property
+    def pools(self) -> bool:
+        """Whether anything is added up among partners before the steps."""
+        return self.label_kind.is_shared or any(
+            kind.is_shared and kind.first.columns for kind in self.kinds
+        )
+
     def encode(self) -> bytes:
-        """Write the canonical form."""
-        return canonical_json(asdict(self))
+        """Write the canonical form; what is at rest in most plans is left out of it."""
+        value = asdict(self)
+        for partner in value["partners"]:
+            _leave_out(partner, "block", "")
+            _leave_out(partner["encoder"], "neural_rounds", 0)
+        return canonical_json(value)
 
     @property
     def digest(self) -> bytes:
@@ -153,7 +218,8 @@ class TrainingPlan:
         """
         leaving = self.partner(name)
         kept = tuple(partner for partner in self.partners if partner != leaving)
-        scale = math.sqrt(sum(partner.norm**2 for partner in kept))
+        norms = {partner.block or partner.name: partner.norm for partner in kept}
+        scale = math.sqrt(sum(norm**2 for norm in norms.values()))
         hub_is_taken = name in self.compute and HUB in self.compute
         if name == self.label_holder or scale == 0 or hub_is_taken:
             raise UnsupportedParameterError(f"plan: cannot go on without {name}; end the run")
@@ -164,7 +230,12 @@ class TrainingPlan:
         )
 
 
-_KINDS = {"str": str, "int": int, "float": float}
+_TYPES = {"str": str, "int": int, "float": float}
+
+
+def _leave_out(value: dict[str, Any], name: str, resting: object) -> None:
+    if value[name] == resting:
+        del value[name]
 
 
 def _check_types(value: Any, where: str) -> None:
@@ -182,7 +253,7 @@ def _check_types(value: Any, where: str) -> None:
                     _check_types(part, f"{path}[{index}]")
                 elif type(part) is not str or not part:
                     raise UnsupportedParameterError(f"{path}: must be texts; correct the plan")
-        elif type(item) is not _KINDS.get(str(field.type)):
+        elif type(item) is not _TYPES.get(str(field.type)):
             raise UnsupportedParameterError(f"{path}: must be {field.type}; correct the plan")
 
 
@@ -212,9 +283,37 @@ def _check_names(plan: TrainingPlan) -> None:
         raise UnsupportedParameterError("compute: three different parties; correct the plan")
     if not set(compute) <= {*names, HUB}:
         raise UnsupportedParameterError("compute: partners of the plan or hub; correct the plan")
-    missing = {partner.name for partner in plan.owners} | {plan.label_holder}
-    if not missing <= set(compute):
-        raise UnsupportedParameterError("compute: every owner of columns or labels must be in it")
+    _check_kinds(plan)
+
+
+def _check_kinds(plan: TrainingPlan) -> None:
+    """Refuse kinds whose members do not fit together.
+
+    Two compute parties together can rebuild every input. Those that hold the same kind of
+    rows see the same gradients and are the first to talk, so that only one of them computes.
+    """
+    for kind in plan.kinds:
+        where = f"block {kind.name[:32]}"
+        if not _NAME.fullmatch(kind.name) or kind.name == HUB:
+            raise UnsupportedParameterError(f"{where}: needs a-z, 0-9 and -, and is not hub")
+        if kind.name in set(plan.names) - set(kind.names):
+            raise UnsupportedParameterError(f"{where}: is the name of a partner outside of it")
+        first = kind.first
+        for member in kind.members:
+            same = (member.columns, member.norm, member.encoder)
+            if same != (first.columns, first.norm, first.encoder):
+                raise UnsupportedParameterError(
+                    f"{where}: columns, norm and encoder must be the same at all members; "
+                    "correct the plan"
+                )
+        if len(set(kind.names) & set(plan.compute)) > 1:
+            raise UnsupportedParameterError(
+                f"{where}: only one of its members may compute; name the hub or another partner"
+            )
+    if plan.label_kind.first.name != plan.label_holder:
+        raise UnsupportedParameterError(
+            "label_holder: must be the first of its block; correct the plan"
+        )
 
 
 def _check_numbers(plan: TrainingPlan) -> None:
@@ -261,12 +360,13 @@ def _check_shares(plan: TrainingPlan) -> None:
                 f"norm of {partner.name}: must be 0 without columns and in (0, 1] with; "
                 "correct the plan"
             )
-    owners = plan.owners
-    if not owners or not sum(partner.norm**2 for partner in owners) <= 1 + 1e-9:
+    firsts = [kind.first for kind in plan.kinds]
+    if not plan.owners or not sum(partner.norm**2 for partner in firsts) <= 1 + 1e-9:
         raise UnsupportedParameterError(
             "norm: somebody has columns, and the squares sum to at most 1; correct the plan"
         )
-    encoders = [partner.encoder for partner in plan.partners]
+    # What the members of a block add up among them is one release.
+    encoders = [partner.encoder for partner in firsts]
     taken = sum(encoder.edge_share + encoder.mean_share for encoder in encoders)
     if not plan.count_share > 0 or not taken + plan.count_share < 1:
         raise UnsupportedParameterError(
@@ -283,10 +383,16 @@ def _check_experts(plan: TrainingPlan) -> None:
                 f"encoder.neural_width of {partner.name}: must be 0 without columns; "
                 "correct the plan"
             )
-        if expert is not None and expert.task == LABELS and partner.name != plan.label_holder:
+        if expert is not None and expert.task == LABELS and partner.name not in plan.label_holders:
             raise UnsupportedParameterError(
                 f"encoder.neural_task of {partner.name}: only the label holder has labels; "
                 "take reconstruction"
+            )
+        is_shared = any(kind.is_shared and partner in kind.members for kind in plan.kinds)
+        if expert is not None and (expert.rounds > 0) is not is_shared:
+            raise UnsupportedParameterError(
+                f"encoder.neural_rounds of {partner.name}: must be 0 where it trains alone, and "
+                "more with others of its block; correct the plan"
             )
 
 

@@ -71,6 +71,7 @@ class EncoderTerms:
     neural_batches: int = 0
     neural_steps: int = 0
     neural_weight: float = 0.0
+    neural_rounds: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.knots <= MAX_KNOTS:
@@ -78,9 +79,10 @@ class EncoderTerms:
         if not (0 <= self.edge_share < 1 and 0 <= self.mean_share < 1):
             raise UnsupportedParameterError("encoder shares: must lie in [0, 1); correct the plan")
         self._check_pairs()
-        resting = (NO_TASK, 0, 0, 0, 0)
-        others = (self.neural_task, self.neural_noise, self.neural_batches, self.neural_steps)
-        if self.neural is None and (*others, self.neural_weight) != resting:
+        resting = (NO_TASK, 0, 0, 0, 0, 0)
+        others: tuple[object, ...] = (self.neural_task, self.neural_noise, self.neural_batches, self.neural_steps)
+        others += (self.neural_weight, self.neural_rounds)
+        if self.neural is None and others != resting:
             raise UnsupportedParameterError(
                 f"encoder.neural_width: 0 is no expert, so neural_task must be {NO_TASK} and the "
                 "others 0; correct the plan"
@@ -114,4 +116,5 @@ class EncoderTerms:
             batches=self.neural_batches,
             steps=self.neural_steps,
             weight=self.neural_weight,
+            rounds=self.neural_rounds,
         )

@@ -4,9 +4,10 @@ A value is x = x_0 + x_1 + x_2; party i holds (x_i, x_{i+1}), so that any two pa
 rebuild it and any one sees uniform words. Seed s_j is held by parties j and j-1 alone.
 
     share     owner i: x_i = F(s_i), x_{i+1} = x - x_i to party i+1, x_{i-1} = 0
+              outsider: x_0 = F(t_0), x_1 = F(t_1), x_2 = x - x_0 - x_1 to both who hold it
     multiply  z_i = x_i y_i + x_i y_{i+1} + x_{i+1} y_i + zero_i;  z_i goes to party i-1
     truncate  a dealer's mask, exact up to one unit in the last place (see `truncate`)
-    open_to   the two others send their summands to one party
+    open_to   the two others send their summands to one party, or all three to an outsider
 
 Every method that talks is a sub-program (`yield from`). All parties must call the same
 methods in the same order: a counter, equal on all sides, keys every pseudorandom stream
@@ -57,13 +58,20 @@ class Trio:
     """One party's side of the three-party computation."""
 
     def __init__(
-        self, *, names: tuple[str, str, str], ours: str, random: Callable[[int], bytes]
+        self,
+        *,
+        names: tuple[str, str, str],
+        ours: str,
+        random: Callable[[int], bytes],
+        outsiders: tuple[str, ...] = (),
     ) -> None:
-        if len(set(names)) != PARTIES or ours not in names:
+        if len(set(names)) != PARTIES or ours not in names or set(outsiders) & set(names):
             raise UnsupportedParameterError(
-                "compute parties: three different names, ours among them"
+                "compute parties: three different names, ours among them, and no outsider"
             )
         self.names = names
+        self.outsiders = outsiders
+        self._dealt: dict[str, Dealt] = {}
         self.index = names.index(ours)
         self._random = random
         self._seeds: tuple[bytes, bytes] = (b"", b"")
@@ -82,15 +90,19 @@ class Trio:
         if len(theirs) != SEED_SIZE:
             raise MalformedMessageError(f"seed: {len(theirs)} bytes, expected {SEED_SIZE}")
         self._seeds = (mine, theirs)
+        for outsider in self.outsiders:
+            self._dealt[outsider] = Dealt.decode(self.index, (yield Receive(outsider)))
 
     def share(self, owner: str, values: Tensor | None, shape: tuple[int, ...]) -> Program[Shared]:
         """Share a tensor that one party holds in the clear.
 
         Args:
-            owner: one of the compute parties.
+            owner: one of the compute parties, or an outsider.
             values: the int64 tensor at its owner, None at the others.
             shape: its public shape.
         """
+        if owner in self._dealt:
+            return (yield from self._dealt[owner].take(owner, shape))
         if owner not in self.names:
             raise UnsupportedParameterError(f"share: {owner} is no compute party")
         counter = self._next()
@@ -132,12 +144,22 @@ class Trio:
         """Turn blinded summands, one at each party, into a replicated sharing."""
         yield Send(self.name(-1), encode_words(summand))
         payload = yield Receive(self.name(1))
-        return Shared(summand, decode_words(payload, summand.numel(), "product"))
+        joint = decode_words(payload, summand.numel(), "product").reshape(summand.shape)
+        return Shared(summand, joint)
 
     def open_to(self, receiver: str, summand: Tensor) -> Program[Tensor | None]:
         """Open blinded summands to one party; the others learn nothing and return None."""
-        if self.names[self.index] != receiver:
-            yield Send(receiver, encode_words(summand))
+        return (yield from self.open_to_each((receiver,), summand))
+
+    def open_to_each(
+        self, receivers: tuple[str, ...], summand: Tensor
+    ) -> Program[Tensor | None]:
+        """Open blinded summands to several at once, outsiders too: all get the same sum."""
+        payload = encode_words(summand)
+        for receiver in receivers:
+            if self.names[self.index] != receiver:
+                yield Send(receiver, payload)
+        if self.names[self.index] not in receivers:
             return None
         total = summand.clone()
         for offset in (1, 2):
@@ -209,11 +231,52 @@ class Trio:
         return self._counter
 
 
+@dataclass(slots=True)
+class Dealt:
+    """What an outsider has handed us for its sharings: our seeds of its streams, by summand.
+
+    Of summands x_0 and x_1 the seeds are dealt once; x_2 is sent for every tensor.
+    """
+
+    index: int
+    seeds: tuple[bytes, ...] = field(repr=False)
+    counter: int = 0
+
+    @classmethod
+    def decode(cls, index: int, data: bytes) -> Dealt:
+        """Read the seeds: of x_0 and x_1 at party 0, of x_1 at party 1, of x_0 at party 2."""
+        expected = SEED_SIZE * (2 if index == 0 else 1)
+        if len(data) != expected:
+            raise MalformedMessageError(f"dealt seeds: {len(data)} bytes, expected {expected}")
+        return cls(index, tuple(data[i : i + SEED_SIZE] for i in range(0, expected, SEED_SIZE)))
+
+    def take(self, owner: str, shape: tuple[int, ...]) -> Program[Shared]:
+        """Return our two summands of the outsider's next tensor."""
+        self.counter += 1
+        count = _size(shape)
+        drawn = [
+            pseudorandom_words(seed, self.counter, count).reshape(shape) for seed in self.seeds
+        ]
+        if self.index == 0:
+            return Shared(drawn[0], drawn[1])
+        words = decode_words((yield Receive(owner)), count, "share").reshape(shape)
+        return Shared(drawn[0], words) if self.index == 1 else Shared(words, drawn[0])
+
+
 def product(left: Shared, right: Shared, count: int) -> Tensor:
     """Return our unblinded summand of an element-wise product."""
-    total = torch.zeros(count, dtype=torch.int64)
+    return gated(left, right, (count,))
+
+
+def gated(left: Shared, right: Shared, shape: tuple[int, ...]) -> Tensor:
+    """Return our unblinded summand of a product with every row of a tensor.
+
+    Shapes:
+        left: (count,); right and result: `shape`, whose last axis is `count`.
+    """
+    total = torch.zeros(shape, dtype=torch.int64)
     if left.first is not None:
-        total += left.first * _sum(right, count)
+        total += left.first * _sum(right, shape)
     if left.second is not None and right.first is not None:
         total += left.second * right.first
     return total
@@ -227,15 +290,15 @@ def matrix_product(left: Shared, right: Shared, rows: int, count: int) -> Tensor
     """
     total = torch.zeros(rows, dtype=torch.int64)
     if left.first is not None:
-        total += left.first.mv(_sum(right, count))
+        total += left.first.mv(_sum(right, (count,)))
     if left.second is not None and right.first is not None:
         total += left.second.mv(right.first)
     return total
 
 
-def _sum(shared: Shared, count: int) -> Tensor:
+def _sum(shared: Shared, shape: tuple[int, ...]) -> Tensor:
     both = _plus(shared.first, shared.second)
-    return torch.zeros(count, dtype=torch.int64) if both is None else both
+    return torch.zeros(shape, dtype=torch.int64) if both is None else both
 
 
 def _plus(left: Tensor | None, right: Tensor | None) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""What each problem type and each exit code means, and its cure; for `server.api.pages`.
+"""What each problem type means, and its cure; for `server.api.pages`.
 
 Texts for people, and nothing else: no status and no title stands here.
 """
@@ -211,21 +211,4 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Fetch the manifest again and make the request anew.",
     ),
     "wrong_share": ("A share does not belong to the key that it was given with.", _OPERATOR),
-}
-EXITS: dict[int, tuple[str, str]] = {
-    0: ("done; of a run: it ended well", "nothing"),
-    1: (
-        "failed: the network, another party or this machine; of a run: failed or refused; a log or "
-        "pack does not hold",
-        "read the text; try again where it says that something could not be reached",
-    ),
-    2: ("the command line is wrong", "read `--help` of the command"),
-    3: (
-        "refused: a rule or a budget says no; an alarm is open or found, or a cap exceeded",
-        "change what the rule is about; the same command is refused again",
-    ),
-    4: (
-        "configuration or input is wrong",
-        "correct the field that the text names, in the way it names",
-    ),
 }

@@ -1,9 +1,9 @@
 """docs/problems.md: `python -m server.api.pages > docs/problems.md`.
 
 One section for each problem type that an answer of the API can name, made from the tables that
-answer, and one line for each exit code of the commands. Status and title are never written a
-second time; what a type means, and what to do about it, stands here. A test walks all exceptions
-and compares the page, so that no type is without its section.
+answer. Status and title are never written a second time; what a type means, and what to do about
+it, stands in `server.api.meanings`. A test walks all exceptions and compares the page, so that no
+type is without its section. How commands end stands in docs/exit-codes.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from protocols.oprf.errors import RogueHolderError, WrongShareError
 from protocols.tlog.errors import NotCosignedError
 from server.api import problems
 from server.api.guard import REVOKED_CODE
-from server.api.meanings import EXITS, MEANINGS
+from server.api.meanings import MEANINGS
 from server.api.problems import Problem, problem_of
 from server.enrolment.service import EnrolmentRefusedError
 
@@ -78,15 +78,7 @@ Every refusal of the hub's API is a document of the type `application/problem+js
 is `urn:lianfang:problem:` and the code. Programs go by the code; title and detail are for people
 and may change. An answer carries `X-Request-Id`, under which the operator of the hub finds it in
 its log, unless the request could not be read at all. What may succeed later has `Retry-After`.
-"""
-_EXITS = """
-## Exit codes of the commands
-
-`lianfang` and `lianfang-hub` end with one of these; the text on standard error names the cause and
-the cure.
-
-| code | meaning | what to do |
-|---|---|---|
+How commands end is told in [exit-codes.md](exit-codes.md).
 """
 
 
@@ -112,8 +104,7 @@ def page() -> str:
             f"\n## {code}\n\n`urn:lianfang:problem:{code}`, status {problem.status}: "
             f"{problem.title}\n\n{means}\n\n**What to do.** {cure}\n"
         )
-    exits = [f"| {code} | {means} | {cure} |\n" for code, (means, cure) in EXITS.items()]
-    return "".join([*lines, _EXITS, *exits])
+    return "".join(lines)
 
 
 if __name__ == "__main__":

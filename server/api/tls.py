@@ -22,6 +22,7 @@ import h11
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from compliance.atrest.secrets import secret_file
 from protocols.errors import InvalidProofError, MalformedMessageError
 from server.api import problems
 from server.api.problems import MEDIA_TYPE, Problem, problem_document
@@ -49,7 +50,8 @@ def server_context(*, authority: Path, certificate: Path, key: Path) -> ssl.SSLC
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
+    with secret_file(key) as clear:
+        context.load_cert_chain(certificate, clear)
     context.load_verify_locations(authority)
     # Health checks come without one; every other route asks for the name.
     context.verify_mode = ssl.CERT_OPTIONAL

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from compliance.atrest.secrets import read_secret, write_secret
 from compliance.files import write_atomically
 from protocols.errors import InvalidProofError, MalformedMessageError, UnsupportedParameterError
 from server.identity.peer import CONTROL_NAME, check_hub_name, node_uri
@@ -74,7 +75,7 @@ def create_authority(directory: Path, hub: str, now: int) -> Authority:
     # The key comes last and marks a finished authority: after a crash between the two
     # the directory counts as empty, and nothing has been signed yet.
     write_atomically(directory / "ca.crt", certificate.public_bytes(Encoding.PEM))
-    write_atomically(directory / "ca.key", _private_bytes(key))
+    write_secret(directory / "ca.key", _private_bytes(key))
     return Authority(hub, certificate, key)
 
 
@@ -86,7 +87,7 @@ def load_authority(directory: Path) -> Authority:
     """
     try:
         certificate = x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes())
-        key = load_pem_private_key((directory / "ca.key").read_bytes(), password=None)
+        key = load_pem_private_key(read_secret(directory / "ca.key"), password=None)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
         hub = uri.removeprefix("spiffe://")
@@ -139,7 +140,7 @@ def issue_server(
         [_host_name(host) for host in hosts],
         ExtendedKeyUsageOID.SERVER_AUTH,
     )
-    write_atomically(directory / "server.key", _private_bytes(key))
+    write_secret(directory / "server.key", _private_bytes(key))
     write_atomically(directory / "server.pem", certificate)
 
 
@@ -147,7 +148,7 @@ def issue_control(authority: Authority, directory: Path, now: int, days: int = L
     """Make and store the client key and certificate of the hub's own processes."""
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _issue_client(authority, key.public_key(), CONTROL_NAME, now, days)
-    write_atomically(directory / "hub.key", _private_bytes(key))
+    write_secret(directory / "hub.key", _private_bytes(key))
     write_atomically(directory / "hub.pem", certificate)
 
 

@@ -14,6 +14,7 @@ from protocols.errors import InvalidProofError, MalformedMessageError
 
 # The node name of the hub's own processes; no partner is ever given it.
 CONTROL_NAME = "hub"
+_PROXY = "proxy"
 _TRUST_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _NODE_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
@@ -27,9 +28,28 @@ def check_hub_name(hub: str) -> None:
 def node_uri(hub: str, name: str) -> str:
     """Write the name of a node as a SPIFFE ID."""
     check_hub_name(hub)
-    if not _NODE_NAME.fullmatch(name):
+    if not is_node_name(name):
         raise ValueError("node name must be 1 to 63 lower-case letters, digits or '-'")
     return f"spiffe://{hub}/node/{name}"
+
+
+def is_node_name(name: str) -> bool:
+    """Report whether a node can have this name."""
+    return _NODE_NAME.fullmatch(name) is not None
+
+
+def proxy_uri(hub: str) -> str:
+    """Write the name of what stands in front of the hub's API; no node has one like it."""
+    check_hub_name(hub)
+    return f"spiffe://{hub}/{_PROXY}"
+
+
+def is_proxy(leaf: x509.Certificate, hub: str) -> bool:
+    """Report whether a certificate, signed by the hub's authority, is a proxy's."""
+    try:
+        return _uri(leaf) == proxy_uri(hub)
+    except (InvalidProofError, MalformedMessageError):
+        return False
 
 
 def parse_peer(certificate: bytes, hub: str) -> str:
@@ -41,15 +61,14 @@ def parse_peer(certificate: bytes, hub: str) -> str:
     """
     try:
         (leaf,) = x509.load_pem_x509_certificates(certificate)
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        found = [(type(name), name.value) for name in names]
-    except x509.ExtensionNotFound as error:
-        raise InvalidProofError("peer certificate: has no subject alternative name") from error
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except ValueError as error:
         raise MalformedMessageError("peer certificate: not readable") from error
-    if len(found) != 1 or found[0][0] is not x509.UniformResourceIdentifier:
-        raise InvalidProofError("peer certificate: expected one URI and no other name")
-    prefix, uri = f"spiffe://{hub}/node/", str(found[0][1])
+    return parse_leaf(leaf, hub)
+
+
+def parse_leaf(leaf: x509.Certificate, hub: str) -> str:
+    """Return the node name of a certificate that is verified already; raises as `parse_peer`."""
+    prefix, uri = f"spiffe://{hub}/node/", _uri(leaf)
     name = uri.removeprefix(prefix)
     if not uri.startswith(prefix) or not _NODE_NAME.fullmatch(name):
         raise InvalidProofError("peer certificate: names no node of this hub")
@@ -66,3 +85,17 @@ def serial_number(certificate: bytes) -> int:
         return x509.load_pem_x509_certificate(certificate).serial_number
     except ValueError as error:
         raise MalformedMessageError("peer certificate: not readable") from error
+
+
+def _uri(leaf: x509.Certificate) -> str:
+    """Return the only name of a certificate."""
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        found = [(type(name), name.value) for name in names]
+    except x509.ExtensionNotFound as error:
+        raise InvalidProofError("peer certificate: has no subject alternative name") from error
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise MalformedMessageError("peer certificate: not readable") from error
+    if len(found) != 1 or found[0][0] is not x509.UniformResourceIdentifier:
+        raise InvalidProofError("peer certificate: expected one URI and no other name")
+    return str(found[0][1])

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from compliance.atrest.secrets import read_secret
 from protocols.link import CONTROL_METHOD, MAX_ENVELOPE_SIZE, TransportError
 
 _OPTIONS = (
@@ -31,7 +32,7 @@ def call_control(
         TransportError: the hub is not reachable, or refuses; the text says which.
     """
     credentials = grpc.ssl_channel_credentials(
-        authority.read_bytes(), key.read_bytes(), certificate.read_bytes()
+        authority.read_bytes(), read_secret(key), certificate.read_bytes()
     )
     with grpc.secure_channel(address, credentials, options=_OPTIONS) as channel:
         call = channel.unary_unary(CONTROL_METHOD)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from protocols.errors import MalformedMessageError
-from protocols.link import TransportError, check_label, check_party, phase_label
+from protocols.link import Resumption, TransportError, check_label, check_party, phase_label
 from server.link.attachment import Attachment
 from server.link.endpoint import LocalEndpoint
 from server.link.run import Run
@@ -126,19 +126,24 @@ class Relay:
         for name in names:
             self.close_run(name, reason)
 
-    def attach(self, run: str, label: str, party: str) -> Attachment:
-        """Let an authenticated party into a phase.
+    def attach(
+        self, run: str, label: str, party: str, resumption: Resumption | None = None
+    ) -> Attachment:
+        """Let an authenticated party into a phase, or back into it.
+
+        Args:
+            resumption: what the party said of coming back; None for one that cannot.
 
         Raises:
             TransportError: refused; `retryable` says whether it may be let in later.
+            MalformedMessageError: it says to have what was never sent.
         """
         check_label(label, "phase")
         with self._lock:
             found = self._open.get(run) or self._closed.get(run)
         if found is None or party not in found.parties:
             raise TransportError(f"run {run} is not open to {party}", retryable=False)
-        found.attach(label, party)
-        return Attachment(found, label, party)
+        return Attachment(found, label, party, resumption)
 
     def local(
         self,

@@ -23,19 +23,27 @@ import grpc
 
 from protocols.errors import MalformedMessageError, ProtocolError
 from protocols.link import (
+    HEARTBEAT_S,
     HELLO_METADATA_KEY,
     MAX_ENVELOPE_SIZE,
     PARTY_METADATA_KEY,
+    RECEIVED_METADATA_KEY,
+    RESUME_METADATA_KEY,
     SERVICE,
+    SILENT_GRACE_S,
     Envelope,
     Kind,
+    Resumption,
     TransportError,
 )
+from protocols.versions import HEADER, offer
 from server.identity.issued import Bars
 from server.identity.peer import CONTROL_NAME, parse_peer, serial_number
 from server.link.attachment import Attachment
 from server.link.callers import REVOKED, Caller, Callers
+from server.link.losses import Losses
 from server.link.relay import Relay
+from server.link.versions import require_version
 from server.standing.registry import Standing
 from server.standing.stream import Stream
 
@@ -68,6 +76,9 @@ class Service:
         standing: where nodes stand by to be asked; without it nobody is let in for that.
         revocations: whose certificates count no more; asked for every new stream, and for the
             open ones again and again.
+        grace_s: how long a node whose line was lost may be away from a phase before the phase
+            is broken off; less where its connection was closed, see `protocols.link.grace_s`.
+        wire: the versions that this hub offers; see `protocols.versions`.
     """
 
     def __init__(
@@ -79,9 +90,13 @@ class Service:
         max_streams: int = 256,
         standing: Standing | None = None,
         revocations: Bars | None = None,
+        grace_s: float = SILENT_GRACE_S,
+        wire: str = offer(),
     ) -> None:
         self._relay = relay
+        self._wire = wire
         self._callers = Callers(revocations)
+        self._losses = Losses(grace_s)
         self._standing = standing
         self._hub = hub
         self._on_control = on_control
@@ -108,7 +123,7 @@ class Service:
             TransportError: the address is taken or not ours.
         """
         credentials = grpc.ssl_server_credentials(
-            [(key.read_bytes(), certificate.read_bytes())],
+            [(read_secret(key), certificate.read_bytes())],
             root_certificates=authority.read_bytes(),
             require_client_auth=True,
         )
@@ -117,6 +132,7 @@ class Service:
         except RuntimeError as error:
             raise TransportError(f"cannot listen at {address}", retryable=True) from error
         self._callers.start()
+        self._losses.start()
         self._server.start()
         return port
 
@@ -127,29 +143,35 @@ class Service:
             self._standing.close(reason)
         self._server.stop(grace_s).wait()
         self._threads.shutdown()
+        self._losses.stop()
         self._callers.stop()
 
     def _attach(self, frames: Iterator[bytes], context: Any) -> Iterator[bytes]:
         caller, attachment = self._admit(context)
         problems: list[_Problem] = []
-        # The callback fires however the stream ends; it changes nothing for a party that
-        # has left. It is refused if the stream has ended already.
-        broken = partial(attachment.break_off, "its connection was lost")
 
         def end() -> None:
             problems.append((_DENIED, REVOKED))
             attachment.break_off(REVOKED)
 
+        # Watched for as long as the party may come back, not only while this stream lasts.
         forget = self._callers.watch(caller, end)
-        for callback in (forget, broken):
-            if not context.add_callback(callback):
-                callback()
+        # The callback fires however the stream ends; it changes nothing for a party that
+        # has left. It is refused if the stream has ended already.
+        ended = partial(self._losses.note, attachment, forget)
+        if not context.add_callback(ended):
+            ended()
         reader = threading.Thread(
             target=_read, args=(frames, attachment, problems), name="link-read", daemon=True
         )
         reader.start()
+        told = [(HEADER, self._wire)]
+        if attachment.resumable:
+            told.append((RECEIVED_METADATA_KEY, str(attachment.received)))
+        context.send_initial_metadata(tuple(told))
         yield attachment.welcome()
-        while (frame := attachment.next_frame()) is not None:
+        wait_s = HEARTBEAT_S if attachment.resumable else None
+        while (frame := attachment.next_frame(wait_s)) is not None:
             yield frame
         if problems:
             context.abort(*problems[0])
@@ -174,6 +196,7 @@ class Service:
             daemon=True,
         )
         reader.start()
+        context.send_initial_metadata(((HEADER, self._wire),))
         while (frame := stream.next_frame()) is not None:
             yield frame
         if problems:
@@ -184,6 +207,7 @@ class Service:
             caller = self._caller(context)
             if caller.name == CONTROL_NAME:
                 context.abort(_DENIED, "standing links are for partners")
+            require_version(context, caller.name, self._wire)
             return caller, standing.join(caller.name)
         except TransportError as error:
             status = grpc.StatusCode.ABORTED if error.retryable else _DENIED
@@ -195,8 +219,9 @@ class Service:
     def _admit(self, context: Any) -> tuple[Caller, Attachment]:
         try:
             caller = self._caller(context)
-            hello = _hello(context)
-            return caller, self._relay.attach(hello.run, hello.phase, caller.name)
+            require_version(context, caller.name, self._wire)
+            hello, resumption = _hello(context), _resumption(context)
+            return caller, self._relay.attach(hello.run, hello.phase, caller.name, resumption)
         except TransportError as error:
             status = grpc.StatusCode.ABORTED if error.retryable else _DENIED
             if error.party is not None:
@@ -283,7 +308,7 @@ def _read(frames: Iterator[bytes], attachment: Attachment, problems: list[_Probl
     except (TransportError, grpc.RpcError):
         # Over for this party, or cut off: the other thread and the callback see to it.
         return
-    attachment.break_off("it ended its stream without leaving")
+    attachment.end("it ended its stream without leaving")
 
 
 def _read_standing(
@@ -309,6 +334,13 @@ def _hello(context: Any) -> Envelope:
     if envelope.kind is not Kind.HELLO:
         raise MalformedMessageError(f"hello: {envelope.kind.name} found instead")
     return envelope
+
+
+def _resumption(context: Any) -> Resumption | None:
+    found = [value for key, value in context.invocation_metadata() if key == RESUME_METADATA_KEY]
+    if len(found) > 1:
+        raise MalformedMessageError(f"resumption: {len(found)} in the call, expected one at most")
+    return Resumption.decode(found[0]) if found else None
 
 
 def _parse_request(data: bytes) -> dict[str, Any]:

@@ -216,6 +216,8 @@ class Evaluations:
         grant = manifest.askers.get(request.asker)
         if grant is None:
             raise NotPermittedError("evaluation: no grant in this epoch")
+        if self._book.used_at_least(manifest.epoch, request.asker) + request.count <= grant.quota:
+            return
         used = self._book.used(manifest.epoch, request.asker)
         if used + request.count > grant.quota and not self._book.holds(request):
             raise QuotaExhaustedError(

@@ -25,6 +25,8 @@ from typing import Any
 
 from flwr.supercore.constant import TASK_TYPE_TO_COMMAND
 
+from compliance.atrest.handover import Handover
+from compliance.atrest.secrets import read_secret, write_secret
 from server.training.control import ControlClient, SuperLinkError
 from server.training.gate import LOOPBACK, GateSettings
 from server.training.plan import RunPlan
@@ -75,6 +77,7 @@ class SuperLink:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: ControlClient | None = None
         self._fleet_port = settings.fleet_port
+        self._handover: Handover | None = None
 
     def __enter__(self) -> SuperLink:
         self.start()
@@ -120,6 +123,7 @@ class SuperLink:
         if self.pid is not None:
             raise SuperLinkError("superlink: already running")
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._handover = Handover(self._directory)
         gate = self._gate_settings()
         path = self._directory / "gate.json"
         gate.store(path)
@@ -136,13 +140,18 @@ class SuperLink:
             )
         self._fleet_port = gate.fleet_port
         self._control = ControlClient(
-            gate.inner_port, self._settings.ca_certificate, Path(gate.token_file).read_text()
+            gate.inner_port,
+            self._settings.ca_certificate,
+            read_secret(Path(gate.token_file)).decode(),
         )
         self._wait_until_healthy(timeout_s, log_file)
 
     def stop(self) -> None:
         """Stop the process with everything that it started; does nothing if it is not running."""
         process, self._process, self._control = self._process, None, None
+        handover, self._handover = self._handover, None
+        if handover is not None:
+            handover.close()
         if process is None:
             return
         process.terminate()
@@ -163,7 +172,7 @@ class SuperLink:
     def _gate_settings(self) -> GateSettings:
         settings = self._settings
         token_file = self._directory / "control.token"
-        _write_secret(token_file, secrets.token_hex(32))
+        write_secret(token_file, secrets.token_hex(32).encode())
         return GateSettings(
             host=settings.host,
             fleet_port=settings.fleet_port or _free_port(settings.host),
@@ -191,6 +200,7 @@ class SuperLink:
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": TASK_POLL_S,
             HUB_HOME: str(self._settings.home.resolve()),
+            **(self._handover.environment if self._handover is not None else {}),
             **self._settings.environment,
         }
 
@@ -204,13 +214,6 @@ class SuperLink:
                 self.stop()
                 raise SuperLinkError(f"superlink: no answer in {timeout_s:g} s; see {log_file}")
             time.sleep(0.1)
-
-
-def _write_secret(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
 
 
 def _write_program(path: Path, arguments: str) -> None:

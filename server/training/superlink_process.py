@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -18,13 +19,19 @@ from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
 from flwr.superlink.config_loader import SuperLinkLifespanConfig
 from flwr.superlink.main import create_app
 
+from compliance.atrest.secrets import read_secret, secret_file
 from server.training.gate import LOOPBACK, Gate, GateSettings
 
 
 def serve(settings: GateSettings) -> None:
     """Run the SuperLink until it is told to stop."""
+    token = read_secret(Path(settings.token_file)).decode().strip()
+    with secret_file(Path(settings.private_key)) as private_key:
+        _serve(replace(settings, private_key=str(private_key)), token)
+
+
+def _serve(settings: GateSettings, token: str) -> None:
     superlink = create_app(_lifespan(settings), SuperLinkLifespan)
-    token = Path(settings.token_file).read_text().strip()
     server = uvicorn.Server(
         uvicorn.Config(
             Gate(superlink, inner_port=settings.inner_port, token=token),

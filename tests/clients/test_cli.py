@@ -1,6 +1,7 @@
 """The command lines as processes: help at once and without heavy modules, errors in one line."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -76,3 +77,17 @@ def test_json_output_of_the_hub_is_one_object(tmp_path):
     )  # fmt: skip
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["hub"] == "lianfang"
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_help_is_there_within_half_a_second(module):
+    # Of the processor's time, and the best of some: what else the machine does counts nothing.
+    assert min(seconds_of_help(module) for _ in range(5)) < 0.5
+
+
+def seconds_of_help(module):
+    process = subprocess.Popen([sys.executable, "-m", module, "--help"], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return used.ru_utime + used.ru_stime

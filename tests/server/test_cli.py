@@ -15,7 +15,7 @@ from protocols.vertical.contract import Contract
 from server.cli import app
 from server.home import HubHome
 from server.log.opening import open_log
-from server.output import EXIT_CONFIG, EXIT_FAILED, explain
+from server.output import EXIT_CONFIG, EXIT_REFUSED, explain
 
 
 def said(*arguments):
@@ -119,12 +119,12 @@ def test_partner_is_taken_in_by_two_people_or_not_at_all(hub, requests):
         (("--as", "amy"), "four-eyes"),
     ):
         code, _, error = said(*taken, *who)
-        assert (code, "approve_partner: denied" in error) == (EXIT_FAILED, True)
+        assert (code, "approve_partner: denied" in error) == (EXIT_REFUSED, True)
         assert entries(hub)[-1].policies == (policy,)
     assert f"lianfang-hub staff agree {hub} 1 --as NAME, then repeat" in error
     assert not (hub / "partners").exists()
     assert said("staff", "agree", hub, 1, "--as", "carl", "--yes")[0] == 0
-    assert said(*taken, "--as", "amy", "--reason", "met them")[0] == EXIT_FAILED
+    assert said(*taken, "--as", "amy", "--reason", "met them")[0] == EXIT_REFUSED
     assert said(*taken, "--as", "amy")[0] == 0
     entry = entries(hub)[-1]
     assert (entry.act, entry.policies, entry.recipients) == (

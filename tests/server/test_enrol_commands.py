@@ -18,7 +18,7 @@ from server.enrolment.service import Enrolment
 from server.home import HubHome
 from server.identity.issued import Revocations
 from server.log.opening import open_log
-from server.output import EXIT_CONFIG, EXIT_FAILED, explain
+from server.output import EXIT_CONFIG, EXIT_REFUSED, explain
 
 BY_TWO = ("--as", "amy", "--second", "carl")
 ROLES = (("amy", "approver"), ("carl", "compliance"), ("olga", "operator"))
@@ -109,7 +109,7 @@ def test_invitation_leads_to_a_partner(hub, request_of):
 def test_request_is_answered_once(hub, request_of):
     keys, request = request_of("telecom")
     ask(hub, invited(hub), keys, request)
-    assert said("approve", hub, "telecom", "--as", "amy")[0] == EXIT_FAILED
+    assert said("approve", hub, "telecom", "--as", "amy")[0] == EXIT_REFUSED
     assert said("staff", "agree", hub, 1, "--as", "carl", "--yes")[0] == 0
     assert said("approve", hub, "telecom", "--as", "amy")[0] == 0
     before = len(entries(hub))
@@ -121,20 +121,20 @@ def test_request_is_answered_once(hub, request_of):
 def test_consent_for_one_request_takes_in_no_other(hub, request_of):
     keys, request = request_of("telecom")
     ask(hub, invited(hub), keys, request)
-    assert said("approve", hub, "telecom", "--as", "amy")[0] == EXIT_FAILED
+    assert said("approve", hub, "telecom", "--as", "amy")[0] == EXIT_REFUSED
     assert said("staff", "agree", hub, 1, "--as", "carl", "--yes")[0] == 0
     # Somebody else's request comes under the same name before the command is repeated.
     other_keys, other = request_of("telecom", "other")
     ask(hub, invited(hub), other_keys, other)
     code, _, error = said("approve", hub, "telecom", "--as", "amy")
-    assert (code, "request 2 waits" in error) == (EXIT_FAILED, True)
+    assert (code, "request 2 waits" in error) == (EXIT_REFUSED, True)
     assert HubHome(hub).partners() == {}
 
 
 def test_only_who_may_take_in_may_invite(hub):
     for who in ((), ("--as", "olga"), ("--as", "carl")):
         code, _, error = said("invite", hub, "telecom", *who)
-        assert (code, "only who may take partners in" in error) == (EXIT_FAILED, True)
+        assert (code, "only who may take partners in" in error) == (EXIT_REFUSED, True)
     assert entries(hub)[-1].outcome is Outcome.REFUSED
     assert not (hub / "enrolment").exists()
 
@@ -171,7 +171,7 @@ def test_partner_is_revoked_by_two_people_with_a_reason_or_not_at_all(joined):
         (("--reason", "key lost", "--as", "amy"), "four-eyes"),
         (BY_TWO, "say-why"),
     ):
-        assert said(*revoke, *words)[0] == EXIT_FAILED
+        assert said(*revoke, *words)[0] == EXIT_REFUSED
         assert (entries(joined)[-1].act, entries(joined)[-1].policies) == (
             "remove_partner", (policy,),
         )  # fmt: skip

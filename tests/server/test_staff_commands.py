@@ -13,7 +13,7 @@ from server.cli import app as hub_app
 from server.cli_staff import app
 from server.home import HubHome
 from server.log.opening import open_log
-from server.output import EXIT_CONFIG, EXIT_FAILED, explain
+from server.output import EXIT_CONFIG, EXIT_REFUSED, explain
 
 BY_TWO = ("--as", "amy", "--second", "otto")
 
@@ -52,7 +52,7 @@ def add(hub, name, role, *more, code=0):
 def test_set_up_consent_and_log(hub):
     assert add(hub, "amy", "approver")["next"].startswith(f"lianfang-hub staff add {hub} ")
     add(hub, "otto", "compliance")
-    said = add(hub, "paul", "operator", "--as", "amy", code=EXIT_FAILED)
+    said = add(hub, "paul", "operator", "--as", "amy", code=EXIT_REFUSED)
     assert f"lianfang-hub staff agree {hub} 1 --as NAME" in said
     run("agree", hub, 1, "--as", "otto", "--yes")
     assert add(hub, "paul", "operator", "--as", "amy")["roles"] == ["operator"]

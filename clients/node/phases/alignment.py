@@ -13,7 +13,7 @@ from clients.node.files import store_array, store_json
 from clients.node.home import Home
 from clients.node.session import Session
 from clients.node.table import load_table
-from compliance.files import write_atomically
+from compliance.atrest.secrets import write_secret
 from protocols.align.errors import AlignmentRefusedError
 from protocols.align.pseudonyms import KeyedHashSource, held_out, pseudonyms, sample
 from protocols.align.rows import RowMap, align_rows
@@ -122,7 +122,7 @@ def _keep(
     session: Session, run_key: bytes, rows: RowMap, taken: np.ndarray, hidden: np.ndarray
 ) -> None:
     directory = session.directory
-    write_atomically(directory / "run.key", run_key)
+    write_secret(directory / "run.key", run_key)
     store_array(directory / "rows.npy", rows.rows)
     store_array(directory / "taken.npy", taken)
     store_array(directory / "held_out.npy", hidden)

@@ -80,6 +80,7 @@ def variants() -> list[TrainingPlan]:
             compute=("insurer", "telecom", "feed"),
         ),
         with_partner(0, identity="0d" * 32),
+        with_partner(1, block="lines"),
         with_partner(0, columns=("sum", "age")),
         with_partner(0, norm=0.5),
         with_partner(1, encoder=replace(ENCODER, knots=16)),

@@ -1,17 +1,15 @@
-"""Every problem type and every exit code has its section in docs/problems.md."""
+"""Every problem type has its section in docs/problems.md."""
 
 import importlib
 import pkgutil
 import re
 from pathlib import Path
 
-import clients.output
 import compliance
 import protocols
 import server
-import server.output
 from server.api import guard, problems
-from server.api.meanings import EXITS, MEANINGS
+from server.api.meanings import MEANINGS
 from server.api.pages import page, problem_types
 from server.enrolment import routes
 from server.enrolment.service import EnrolmentRefusedError, TooManyRequestsError
@@ -65,16 +63,6 @@ def test_every_code_that_the_protocol_page_lists_is_described():
     assert len(rows) > 8
     named = {code for _, text in rows for code in re.findall(r"`([a-z_]+)`", text)}
     assert named - set(MEANINGS) <= {"current_version", "holder"}
-
-
-def test_every_exit_code_is_described():
-    used = {
-        value
-        for module in (clients.output, server.output)
-        for name, value in vars(module).items()
-        if name.startswith("EXIT_")
-    }
-    assert used | {0, 2} == set(EXITS)
 
 
 def test_no_title_or_text_has_a_value_of_anybody():
