@@ -76,9 +76,7 @@ def create_keys(directory: Path) -> NodeKeys:
         write_secret(directory / TLS_KEY, tls.private_bytes(pem, pkcs8, NoEncryption()))
     if not (directory / IDENTITY_KEY).exists():
         identity = Ed25519PrivateKey.generate()
-        write_secret(
-            directory / IDENTITY_KEY, identity.private_bytes(pem, pkcs8, NoEncryption())
-        )
+        write_secret(directory / IDENTITY_KEY, identity.private_bytes(pem, pkcs8, NoEncryption()))
     if not (directory / FLOWER_KEY).exists():
         flower = ec.generate_private_key(ec.SECP384R1())
         write_secret(
@@ -125,9 +123,7 @@ def next_request(directory: Path, name: str) -> bytes:
     path = directory / NEXT_KEY
     if not path.exists():
         made = ec.generate_private_key(ec.SECP256R1())
-        write_secret(
-            path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        )
+        write_secret(path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return _request(_next_key(directory), name)
 
 

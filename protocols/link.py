@@ -62,7 +62,7 @@ HEARTBEAT_S = 3.0
 SILENT_AFTER_S = 10.0
 # How long a stream may be away: a lost line; a connection that was closed by the other side.
 SILENT_GRACE_S = 120.0
-CLOSED_GRACE_S = 10.0
+CLOSED_GRACE_S = 5.0
 # Received bytes are acknowledged when they are so many; unacknowledged ones kept up to here.
 ACKNOWLEDGE_EVERY = 256 << 10
 WINDOW_BYTES = 8 << 20

@@ -17,7 +17,7 @@ import typer
 
 from compliance.operation.settings import LogFormat
 from server.cli_agreement import app as agreement
-from server.cli_enrol import approve, invite, renew, revoke
+from server.cli_enrol import approve, invite, reject, renew, revoke
 from server.cli_epoch import app as epoch
 from server.cli_log import app as log
 from server.cli_propose import propose
@@ -36,7 +36,7 @@ app = typer.Typer(
 )
 
 
-for _command in (invite, approve, revoke, renew, propose):
+for _command in (invite, approve, reject, revoke, renew, propose):
     app.command()(_command)
 app.add_typer(agreement, name="agreement")
 app.add_typer(epoch, name="epoch")

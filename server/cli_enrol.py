@@ -1,4 +1,4 @@
-"""`lianfang-hub` invite, approve, revoke, renew: who takes part, and under which certificates."""
+"""`lianfang-hub` invite, approve, reject, revoke, renew: who takes part, by which certificates."""
 
 from __future__ import annotations
 
@@ -90,6 +90,34 @@ def approve(
         said += f"Compare the key with the partner by telephone, then send it {target}."
         following = f"lianfang node join NODE_DIRECTORY {target}"
     say(output, told, said, following)
+
+
+def reject(
+    directory: Directory,
+    request: Annotated[str, typer.Argument(help="The partner whose request waits.")],
+    reason: Annotated[
+        str, typer.Option(help="Why, in one sentence; its node shows it, and the log keeps it.")
+    ],
+    by: AsOption = "",
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Turn a waiting join request down; its node is told so, and nobody is taken in."""
+    from server.acting import acting
+    from server.enrolment.deciding import reject as turn_down
+    from server.home import HubHome, unix_now
+    from server.log.opening import open_log
+
+    home = HubHome(directory)
+    home.settings()
+    with open_log(home) as log:
+        who = acting(directory, log.office, name=by)
+        asked = turn_down(home, log.office, request, who, now=unix_now(), reason=reason)
+    say(
+        output,
+        {"partner": asked.name, "number": asked.number, "rejected": True},
+        f"Rejected the request of {asked.name}; its node tells it the reason. Its code is used up.",
+        f"lianfang-hub invite {directory} {asked.name} --as NAME, if it is to ask again",
+    )
 
 
 def revoke(

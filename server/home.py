@@ -1,11 +1,11 @@
 """The hub's directory: its name and addresses, its authority, its partners, its runs.
 
-hub.json              name, host, ports, and the database of its log if that is not SQLite
+hub.json              name, host, ports, and the database if that is not SQLite
 identity.key          Ed25519: signs epoch manifests, table listings and receipts for years
-authority/            ca.crt, ca.key, server.pem, server.key, hub.pem, hub.key, issued.jsonl,
-                      revoked.crl
-partners/<name>.json  what a partner handed in to join: keys and feature contract; whether revoked
-enrolment/            invitations and the join requests that came over the network
+authority/            ca.crt, ca.key, server.pem, server.key, hub.pem, hub.key
+state.sqlite          partners, enrolment, agreements and more, unless hub.json names a database;
+                      see server.keeping.place
+holder/               epochs, and the hub's shares of their keys
 runs/<run>/           plan.json, proposed.json, training.json, state.json, record.json
 log/, log-second/     the audit log, its keys and its witnesses; see server.log.opening
 flower/               the SuperLink's own
@@ -17,7 +17,7 @@ import json
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,8 +55,11 @@ from server.identity.authority import (
 )
 from server.identity.issued import Issued, Revocations, is_revoked
 from server.identity.peer import check_hub_name
+from server.keeping.place import keeping_of
 
 _REQUEST_FIELDS = {"name", "tls_request", "identity", "flower_public", "contract"}
+_OPTIONAL = ("contact", "database", "metrics", "otel", "proxies", "public")
+_PUBLIC = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[1-9][0-9]{0,4})?")
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
 _MAX_PORT = 65_535
 
@@ -70,10 +73,17 @@ class Settings:
     link_port: int
     fleet_port: int
     api_port: int
-    database: str = ""  # empty: SQLite in the hub's directory
+    database: str = ""  # of log and state; empty: SQLite in the hub's directory
     metrics: str = ""  # empty: none are served
     contact: str = ""  # where weaknesses are reported, for security.txt
     otel: str = ""  # empty: no spans are sent
+    proxies: str = ""  # addresses of proxies that hand certificates on; empty: none may
+    public: str = ""  # HOST or HOST:PORT under which others reach the API; empty: as nodes do
+
+    @property
+    def issuer(self) -> str:
+        """Return the address that access tokens name, and their metadata."""
+        return f"https://{self.public or f'{self.host}:{self.api_port}'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +106,11 @@ class HubHome:
         value = read_object(self.root / "hub.json", cure="run `lianfang-hub init` first")
         kinds = {"name": str, "host": str, "link_port": int, "fleet_port": int, "api_port": int}
         found = {name: type(item) for name, item in value.items()}
-        optional = {"contact": str, "database": str, "metrics": str, "otel": str}
+        optional = dict.fromkeys(_OPTIONAL, str)
         if optional | found != kinds | optional:
             raise ConfigError(
                 "hub.json: needs name and host as text, link_port, fleet_port and api_port as "
-                "whole numbers; contact, database, metrics and otel, if they are there, as text; "
-                "correct it"
+                f"whole numbers; {', '.join(_OPTIONAL)}, if they are there, as text; correct it"
             )
         settings = Settings(**value)
         check_database(settings.database)
@@ -109,6 +118,11 @@ class HubHome:
         from server.api.contact import check_contact  # noqa: PLC0415  it needs this module
 
         check_contact(settings.contact)
+        from server.api.forwarding import parse_proxies  # noqa: PLC0415  as above
+
+        parse_proxies(settings.proxies)
+        if settings.public and not _PUBLIC.fullmatch(settings.public):
+            raise ConfigError("hub.json: public must be HOST or HOST:PORT; correct it")
         return settings
 
     def create(
@@ -126,7 +140,7 @@ class HubHome:
 
         Args:
             link_port, fleet_port, api_port: 0 takes a free one.
-            database: of its log; see `server.database`. Nothing is connected to.
+            database: of its log and state; see `server.database`. Nothing is connected to.
 
         Raises:
             ConfigError: the directory holds a hub already.
@@ -225,7 +239,7 @@ class HubHome:
         kept = self.partner(name)
         enter(kept)
         # The list first: while the file says nothing, the command may be repeated.
-        serials = Issued(self.authority).serials(name)
+        serials = Issued(self.root).serials(name)
         Revocations(self.root).add(load_authority(self.authority), serials, now)
         self._keep(name, kept | {"revoked_at": now})
         return kept
@@ -236,7 +250,9 @@ class HubHome:
 
     def known(self) -> dict[str, dict[str, Any]]:
         """Return what everybody handed in who ever joined, the revoked included, by name."""
-        return {path.stem: read_object(path) for path in self._partner_files()}
+        partners = keeping_of(self.root).partners
+        found = {name: partners.find(name) for name in partners.names()}
+        return {name: kept for name, kept in found.items() if kept is not None}
 
     def partner(self, name: str) -> dict[str, Any]:
         """Return one partner.
@@ -244,12 +260,11 @@ class HubHome:
         Raises:
             UnsupportedParameterError: nobody of this name has joined, or it was revoked.
         """
-        # The name may come from outside: only one that was given leads to a file.
-        if name not in {path.stem for path in self._partner_files()}:
+        kept = keeping_of(self.root).partners.find(name)
+        if kept is None:
             raise UnsupportedParameterError(
                 f"{name[:32]}: no such partner; approve its join request first"
             )
-        kept = read_object(self.root / "partners" / f"{name}.json")
         if is_revoked(kept):
             raise UnsupportedParameterError(f"{name}: was revoked and is no partner any more")
         return kept
@@ -275,7 +290,7 @@ class HubHome:
     def _welcome(self, name: str, tls_request: str, now: int) -> dict[str, Any]:
         settings = self.settings()
         certificate = issue_node(load_authority(self.authority), tls_request.encode(), name, now)
-        Issued(self.authority).add(name, certificate, now)
+        Issued(self.root).add(name, certificate, now)
         return {
             "hub": settings.name,
             "link": f"{settings.host}:{settings.link_port}",
@@ -287,12 +302,7 @@ class HubHome:
         }
 
     def _keep(self, name: str, kept: dict[str, Any]) -> None:
-        (self.root / "partners").mkdir(exist_ok=True)
-        data = json.dumps(kept, indent=1).encode()
-        write_atomically(self.root / "partners" / f"{name}.json", data)
-
-    def _partner_files(self) -> Iterator[Path]:
-        return iter(sorted((self.root / "partners").glob("*.json")))
+        keeping_of(self.root).partners.keep(name, kept)
 
 
 def check_request(request: dict[str, Any]) -> None:

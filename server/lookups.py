@@ -17,6 +17,7 @@ from compliance.evaluations.store import EpochStore
 from compliance.operation.observing import UNOBSERVED, Observes
 from server.agreements.service import Agreements
 from server.api.app import create_app
+from server.api.forwarding import parse_proxies
 from server.api.parts import Parts
 from server.api.running import ApiServer
 from server.enrolment.service import Enrolment
@@ -29,6 +30,8 @@ from server.operation.asking import observed_holders
 from server.operation.requests import Roles, observed
 from server.standing.registry import Standing
 from server.tables.store import Tables
+from server.tokens.signing import TokenKey
+from server.tokens.tokens import Tokens
 
 TABLES = "tables"
 
@@ -53,6 +56,7 @@ def serve_lookups(
     """Serve the API and keep the epochs in order, until the end of the block."""
     settings = home.settings()
     identities = identities_of(home)
+    enrolment = Enrolment(home, log.office, clock=holding.clock)
     parts = Parts(
         hub=settings.name,
         contact=settings.contact,
@@ -74,10 +78,21 @@ def serve_lookups(
         identities=identities,
         identity=home.identity_key(),
         clock=holding.clock,
-        enrolment=Enrolment(home, log.office, clock=holding.clock),
+        enrolment=enrolment,
+        tokens=Tokens(
+            TokenKey(home.authority),
+            issuer=settings.issuer,
+            clock=holding.clock,
+            is_superseded=enrolment.admission.is_superseded,
+        ),
     )
     app = observed(create_app(parts), observer, Roles(log.office))
-    server = ApiServer(app, hub=settings.name)
+    server = ApiServer(
+        app,
+        hub=settings.name,
+        admission=enrolment.admission,
+        proxies=parse_proxies(settings.proxies),
+    )
     with ExitStack() as ending:
         ending.callback(parts.close)
         # The streams end before the threads that wait for answers over them.

@@ -6,9 +6,9 @@ from collections.abc import ItemsView, Iterator, Mapping
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from compliance.configuration import read_object
 from server.epochs.holding import HUB
 from server.home import HubHome
+from server.keeping.place import keeping_of
 
 
 class PartnerKeys(Mapping[str, Ed25519PublicKey]):
@@ -20,7 +20,7 @@ class PartnerKeys(Mapping[str, Ed25519PublicKey]):
     def __init__(self, home: HubHome) -> None:
         self._home = home
         self._known: dict[str, Ed25519PublicKey] = {}
-        self._seen = -1  # when the directory was changed last, as far as it was read
+        self._seen: object = None  # the partners' mark, as far as they were read
 
     def __getitem__(self, name: str) -> Ed25519PublicKey:
         return self._keys()[name]
@@ -32,23 +32,22 @@ class PartnerKeys(Mapping[str, Ed25519PublicKey]):
         return len(self._keys())
 
     def items(self) -> ItemsView[str, Ed25519PublicKey]:
-        """Return all at once: one by one, the directory would be looked at for each."""
+        """Return all at once: one by one, the partners would be looked at for each."""
         return self._keys().copy().items()
 
     def _keys(self) -> dict[str, Ed25519PublicKey]:
         """Return the keys; a partner's is read once, since it never changes."""
-        folder = self._home.root / "partners"
-        changed = folder.stat().st_mtime_ns if folder.exists() else 0
-        if changed == self._seen:
+        partners = keeping_of(self._home.root).partners
+        mark = partners.mark()
+        if mark == self._seen:
             return self._known
-        for name in (HUB, *(path.stem for path in (self._home.root / "partners").glob("*.json"))):
-            if name not in self._known:
-                self._known[name] = self._read(name)
-        self._seen = changed
+        known = {name: self._known.get(name) or self._read(name) for name in partners.names()}
+        self._known = {HUB: self._known.get(HUB) or self._read(HUB)} | known
+        self._seen = mark
         return self._known
 
     def _read(self, name: str) -> Ed25519PublicKey:
         if name == HUB:
             return self._home.identity_key().public_key()
-        text = read_object(self._home.root / "partners" / f"{name}.json")["identity"]
+        text = self._home.known()[name]["identity"]
         return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))

@@ -70,9 +70,7 @@ class StandingLink:
         self._closing = threading.Event()
         self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
         self._channel = open_channel(address, credentials)
-        self._call = self._channel.stream_stream(STAND_METHOD)(
-            self._frames(), metadata=METADATA
-        )
+        self._call = self._channel.stream_stream(STAND_METHOD)(self._frames(), metadata=METADATA)
 
     def serve(self) -> None:
         """Answer until the stream ends; returns only after `close`.

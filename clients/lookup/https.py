@@ -23,8 +23,11 @@ import httpx
 
 from clients.output import CommandError
 from clients.transport import Credentials
+from clients.versions import HEADERS, check_hub
+from compliance.atrest.secrets import secret_file
 from protocols.errors import MalformedMessageError
 from protocols.link import TransportError
+from protocols.versions import HEADER, IncompatibleVersionError
 
 # One evaluation of 65,536 elements needs some seconds of every holder.
 TIMEOUT_S = 60.0
@@ -83,7 +86,7 @@ class Https:
             verify=_context(credentials),
             timeout=limits,
             # Records do not compress, and an answer is as long as it says.
-            headers={"Accept-Encoding": "identity"},
+            headers={"Accept-Encoding": "identity", **HEADERS},
             # The address is what the partner configured: no proxy of the environment.
             trust_env=False,
         )
@@ -97,6 +100,7 @@ class Https:
 
         Raises:
             HubRefusedError: the hub answered with a problem.
+            IncompatibleVersionError: hub and node are too many versions apart; says the cure.
             TransportError: it cannot be reached.
             MalformedMessageError: the answer is longer.
         """
@@ -179,6 +183,7 @@ class Https:
             with self._client.stream(method, path, headers=dict(headers), content=body) as response:
                 if response.status_code >= _ERROR and response.status_code != _RANGE_ENDS:
                     raise _problem(response, b"".join(_pieces(response, PIECE)))
+                check_hub(response.headers.get(HEADER))
                 yield response
         except httpx.TransportError as error:
             # The text of the library may hold a path, never a body; it is left out all the same.
@@ -231,6 +236,8 @@ def _problem(response: httpx.Response, body: bytes) -> Exception:
         )
     title, detail = (str(value.get(name, ""))[:500] for name in ("title", "detail"))
     code = kind.removeprefix(_PROBLEM)[:64]
+    if code == IncompatibleVersionError.code:
+        return IncompatibleVersionError(detail or title)
     if response.status_code in _NOT_READY:
         return TransportError(f"the hub is not ready ({code}): {detail or title}", retryable=True)
     version = value.get("current_version")

@@ -19,6 +19,7 @@ from compliance.errors import BudgetExhaustedError, ComplianceError, NotPermitte
 from protocols.errors import ProtocolError
 from protocols.link import TransportError
 from protocols.phase import PEER_LOST, PhaseReply, PhaseRequest, failed, refused
+from protocols.versions import IncompatibleVersionError
 
 Phase = Callable[[PhaseRequest], PhaseReply]
 HUB = "hub"
@@ -30,8 +31,9 @@ def answer(request: PhaseRequest, phase: Phase) -> PhaseReply:
     """Do a phase; always returns a reply."""
     try:
         return phase(request)
-    except (BudgetExhaustedError, NotPermittedError) as error:
+    except (BudgetExhaustedError, IncompatibleVersionError, NotPermittedError) as error:
         # The rules say no, at this partner: nothing has failed, and asking again is of no use.
+        _log.warning("phase %s refused: %s", request.phase, error.code)
         return refused(error.code, str(error))
     except TransportError as error:
         # Another partner's end is not this one's failure: the hub must not blame us for it.

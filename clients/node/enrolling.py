@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 
@@ -27,23 +27,39 @@ from clients.lookup.https import HubRefusedError
 from clients.node.home import Home
 from clients.node.joining import join_request, keep_welcome
 from clients.output import CommandError
+from clients.versions import HEADERS, check_hub
 from compliance.configuration import ConfigError
+from compliance.errors import ComplianceError
 from protocols.codec import parse_json
 from protocols.enrolment.code import InvitationCode
 from protocols.enrolment.words import prove_asking, sign_join
 from protocols.errors import MalformedMessageError
 from protocols.link import TransportError
+from protocols.versions import HEADER, IncompatibleVersionError
 
 ASK_EVERY_S = 3.0
 TIMEOUT_S = 20.0
 MAX_ANSWER = 256 << 10
 _PROBLEM = "urn:lianfang:problem:"
 _ERROR, _TOO_MANY = 400, 429
-_APPROVED = "approved"
+_APPROVED, _REJECTED = "approved", "rejected"
 
 
 class StillWaitingError(CommandError):
     """Nobody at the hub has decided yet."""
+
+
+class RejectedError(ComplianceError):
+    """The hub's people turned the request down, for the reason that they give."""
+
+    code: ClassVar[str] = "rejected"
+
+    def __init__(self, reason: str) -> None:
+        shown = "".join(mark if mark.isprintable() else " " for mark in reason)
+        super().__init__(
+            f"join: the hub's people rejected the request: {shown}; nothing was taken in here or "
+            "there. Talk to the hub's operator, who can give a new code"
+        )
 
 
 def join_by_code(
@@ -66,6 +82,7 @@ def join_by_code(
         ConfigError: the node's directory, or the hub is not the one of the code.
         HubRefusedError: the code does not count at this hub.
         StillWaitingError: nobody has decided in time; repeat the command.
+        RejectedError: they decided against it; says why.
         TransportError: the hub cannot be reached, or is another one.
     """
     code = InvitationCode.parse(text)
@@ -83,6 +100,8 @@ def join_by_code(
             found = _ask(client, number, proof)
             if found.get("state") == _APPROVED:
                 return keep_welcome(directory, _checked(found.get("welcome"), code, authority))
+            if found.get("state") == _REJECTED:
+                raise RejectedError(str(found.get("reason"))[:500])
             if time.monotonic() >= ends_at:
                 raise StillWaitingError(
                     "the hub has the request, and nobody has decided yet; repeat this command"
@@ -141,7 +160,11 @@ def _client(code: InvitationCode, authority: str) -> Iterator[httpx.Client]:
 def _connected(address: str, context: ssl.SSLContext) -> Iterator[httpx.Client]:
     # The address is what the code says: no proxy of the environment, no redirect.
     with httpx.Client(
-        base_url=f"https://{address}", verify=context, timeout=TIMEOUT_S, trust_env=False
+        base_url=f"https://{address}",
+        verify=context,
+        timeout=TIMEOUT_S,
+        trust_env=False,
+        headers=dict(HEADERS),
     ) as client:
         yield client
 
@@ -183,12 +206,15 @@ def _exchange(
         raise MalformedMessageError("answer of the hub: not an object")
     if response.status_code >= _ERROR:
         raise _refusal(response.status_code, value)
+    check_hub(response.headers.get(HEADER))
     return value
 
 
 def _refusal(status: int, value: dict[str, Any]) -> Exception:
     code = str(value.get("type", "")).removeprefix(_PROBLEM)[:64]
     title, detail = (str(value.get(name, ""))[:500] for name in ("title", "detail"))
+    if code == IncompatibleVersionError.code:
+        return IncompatibleVersionError(detail or title)
     if status == _TOO_MANY or status > 500:  # noqa: PLR2004  503 and its like pass
         return TransportError(f"the hub is not ready ({code}): {detail or title}", retryable=True)
     return HubRefusedError(code, title, detail)

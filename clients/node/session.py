@@ -62,9 +62,7 @@ class Session:
         check_unused(home, plan)
         directory = make_private_directory(home.run(plan.run))
         write_atomically(directory / "plan.json", plan.encode())
-        write_secret(
-            directory / "ephemeral.key", X25519PrivateKey.generate().private_bytes_raw()
-        )
+        write_secret(directory / "ephemeral.key", X25519PrivateKey.generate().private_bytes_raw())
         return cls(home, directory, plan, home.config().name)
 
     @classmethod

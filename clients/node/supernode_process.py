@@ -8,23 +8,39 @@ the clock is replaced; the dependency is pinned to one minor version.
 from __future__ import annotations
 
 import importlib
+import sys
 import time
+from contextlib import ExitStack
+from pathlib import Path
 from types import SimpleNamespace
 
 from flwr.supernode.cli import flower_supernode
 
+from compliance.atrest.secrets import secret_file
+
 LONGEST_SLEEP_S = 0.25
 
 _LOOP = "flwr.supernode.start_client_internal"
+_KEY_OPTION = "--auth-supernode-private-key"
+_open_files = ExitStack()
 
 
 def main() -> None:
     """Run the SuperNode with the arguments of the command line."""
+    _own_key_in_clear()
     loop = importlib.import_module(_LOOP)
     loop.__dict__["time"] = SimpleNamespace(
         sleep=lambda seconds: time.sleep(min(seconds, LONGEST_SLEEP_S))
     )
     flower_supernode()
+
+
+def _own_key_in_clear() -> None:
+    """Name a copy in memory where the key is sealed: Flower reads its key from a clear file."""
+    at = sys.argv.index(_KEY_OPTION) + 1
+    # Open until the process ends: Flower reads it once, at its start.
+    path = _open_files.enter_context(secret_file(Path(sys.argv[at])))
+    sys.argv[at] = str(path)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,11 @@ class Staff:
             raise ConfigError(f"{error}; restore staff/{_ACCOUNTS} from a backup") from error
 
     @property
+    def accounts_path(self) -> Path:
+        """Name the file of all accounts, which is replaced as a whole."""
+        return self._path
+
+    @property
     def is_set_up(self) -> bool:
         """Whether there are the two accounts that decide about all others."""
         return len(self.accounts()) >= SET_UP

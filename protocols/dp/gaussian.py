@@ -20,8 +20,6 @@ import sys
 from collections.abc import Iterable
 from fractions import Fraction
 
-from scipy.special import erfcx, ndtr
-
 _UNIT = 2.0**-53
 # A generous bound on the relative error of erfcx, ndtr, exp and log as used below.
 _FUNCTION_ERROR = 1e-14
@@ -60,7 +58,7 @@ def log_delta(mu: float, epsilon: float) -> float:
     if near < 0:
         # The rounding of `near` moves Phi by at most its density times the error.
         slack = _FUNCTION_ERROR + 4 * _UNIT * far
-        value = float(ndtr(-near)) - math.exp(-near * near / 2) * _mills(far) / _SQRT_TWO_PI
+        value = _phi(-near) - math.exp(-near * near / 2) * _mills(far) / _SQRT_TWO_PI
         return math.log(min(1.0, value + slack))
     # e^epsilon cancels against the ratio of the two densities, which leaves a difference
     # of Mills ratios: no overflow, and no cancellation but the one that is inherent.
@@ -113,6 +111,16 @@ def _float_above(value: Fraction) -> float:
 _SQRT_TWO_PI = math.sqrt(2 * math.pi)
 
 
+def _phi(x: float) -> float:
+    """Return the normal distribution function."""
+    # Loaded at the first price: most commands load the ledger's rules and price nothing.
+    from scipy.special import ndtr  # noqa: PLC0415
+
+    return float(ndtr(x))
+
+
 def _mills(x: float) -> float:
     """Return Phi(-x) / phi(x) for x >= 0."""
+    from scipy.special import erfcx  # noqa: PLC0415  as above
+
     return math.sqrt(math.pi / 2) * float(erfcx(x / math.sqrt(2)))

@@ -19,7 +19,7 @@ from protocols.dp.events import Gaussian
 from protocols.errors import UnsupportedParameterError
 from protocols.program import Charge, Program
 from protocols.vertical.budget import noise_multiplier_of_share
-from protocols.vertical.head import Base
+from protocols.vertical.head_terms import Base
 from protocols.vertical.response import MIN_RATE
 
 if TYPE_CHECKING:

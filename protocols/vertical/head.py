@@ -9,11 +9,21 @@
 Row i counts for nothing unless its mask m_i is 1 (the label holder's customer in the
 training part). Nothing but the noisy gradient of its own block is ever opened to anyone.
 
+A block may have several members, who hold rows of the same columns: `combining` makes one
+row of theirs, and its gradient is opened to all of them, so that they keep equal weights.
+An owner need not compute: it takes its part by `contributing`.
+
 Privacy:
-    Neighbours: zero out one person. With ||phi_k(x)|| <= C_k and sum C_k^2 <= 1 one person
-    moves all blocks together by at most max|r| in Euclidean norm, so that one step is one
-    Gaussian mechanism with the plan's noise multiplier against every single party. The
-    recipient knows none of the two noises. Each compute party pays before it sends.
+    Neighbours: zero out one person, at all owners. With ||phi_k(x)|| <= C_k and sum C_k^2 <= 1
+    one person moves all blocks together by at most max|r| in Euclidean norm, so that one step
+    is one Gaussian mechanism with the plan's noise multiplier against every coalition of
+    owners and the hub that holds at most one compute party; two of them could rebuild all
+    inputs anyhow. A block of one owner that computes: the two others add half of the variance
+    each, and the coalition that opens it can hold no other compute party. Any other block:
+    all three add half each, since its members may hold none or one of the three; whichever
+    one it is, two halves stay unknown. Members of one block never compute both (the plan
+    sees to it), so that they may lay together all that they have. Every owner pays before
+    it sends.
 
 Source:
     Mohassel and Rindal 2018 (ABY3, eprint 2018/403), section 5; noise by several parties
@@ -22,165 +32,28 @@ Source:
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from fractions import Fraction
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from protocols.codec import canonical_json
-from protocols.dp.discrete import MAX_SIGMA_SQUARED
 from protocols.dp.events import Gaussian
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.program import Charge, Checkpoint, Program, Progress
+from protocols.vertical.combining import Gates, combine, combine_logits, share_gates
 from protocols.vertical.conditioning import Conditioner
 from protocols.vertical.descent import Descent
-from protocols.vertical.response import (
-    LOGIT_BITS,
-    RESIDUAL_BITS,
-    WORD_LIMIT_BITS,
-    Response,
-    Sampler,
-    noise_variance,
-)
-from protocols.vertical.resume import common_step
+from protocols.vertical.head_terms import NORM_TOLERANCE, Base, Block, Terms
+from protocols.vertical.response import LOGIT_BITS, RESIDUAL_BITS, Sampler, noise_variance
+from protocols.vertical.resume import common_step, compare_terms
 from protocols.vertical.ring import to_fixed, to_real, toward_zero
-from protocols.vertical.settings import Schedule
 from protocols.vertical.shares import Shared, Trio, matrix_product, product
 
-# Float32 features may exceed their norm by a rounding error; the sensitivity allows for it.
-NORM_TOLERANCE = Fraction(1, 1_000_000)
-MIN_FEATURE_BITS = 8
+__all__ = ["Base", "Block", "Head", "Inputs", "Terms", "joint_logits", "train"]
+
 # Words of one frame while the encoded table is shared: 16 MiB.
 SHARE_CHUNK_WORDS = 1 << 21
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """The public shape of one owner's encoded columns."""
-
-    owner: str
-    width: int
-    norm: float
-    logit_bound: float
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """What the label holder released about its labels, with noise: where the response starts.
-
-    Attributes:
-        trained: rows in training, at least 1; the mean gradient is taken over them.
-        rate: share of positives among them.
-        reach: how far the response may move from the rate.
-    """
-
-    trained: int
-    rate: float
-    reach: float
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What all compute parties must agree on before the first step; all of it public."""
-
-    rows: int
-    blocks: tuple[Block, ...]
-    label_holder: str
-    steps: int
-    noise_multiplier: float
-    degree: int
-    schedule: Schedule
-    base: Base | None = None
-
-    def __post_init__(self) -> None:
-        if len({block.owner for block in self.blocks}) != len(self.blocks):
-            raise UnsupportedParameterError("blocks: one for each owner; correct the plan")
-        if not all(
-            block.width > 0 and block.norm > 0 and block.logit_bound > 0 for block in self.blocks
-        ):
-            raise UnsupportedParameterError(
-                "width, norm and logit bound of a block: must be more than 0; correct the plan"
-            )
-        if not sum(block.norm**2 for block in self.blocks) <= 1 + 1e-9:
-            raise UnsupportedParameterError(
-                "norms: their squares must sum to at most 1; correct the plan"
-            )
-        if not self.blocks or self.rows < 1 or self.steps < 1 or not self.noise_multiplier > 0:
-            raise UnsupportedParameterError(
-                "blocks, rows, steps, noise multiplier: must be more than 0; correct the plan"
-            )
-        if self.base is not None and not self.base.trained > 0:
-            raise UnsupportedParameterError("trained rows: must be more than 0; check the counts")
-        if self.feature_bits < MIN_FEATURE_BITS:
-            raise UnsupportedParameterError(
-                f"rows: {self.rows} leave too few bits; sample the population"
-            )
-        # Found out here and not at the first draw, when the step is paid for already.
-        if not (self.noise_multiplier * self.sensitivity) ** 2 <= 2 * MAX_SIGMA_SQUARED:
-            raise UnsupportedParameterError(
-                "noise multiplier: no such noise can be drawn; allow more epsilon or fewer steps"
-            )
-
-    @property
-    def response(self) -> Response:
-        """Return the tangent at the base rate, or the polynomial on the owners' logit bounds."""
-        if self.base is not None:
-            return Response.linear(rate=self.base.rate, reach=self.base.reach)
-        return Response.fitted(
-            degree=self.degree, bound=sum(block.logit_bound for block in self.blocks)
-        )
-
-    @property
-    def digest(self) -> bytes:
-        """Return the SHA-256 of what must be the same everywhere, to the last bit.
-
-        The noise multiplier is left out: each party adds what it computed itself.
-        """
-        fields = asdict(self)
-        del fields["noise_multiplier"]
-        fields["coefficients"] = self.response.coefficients
-        return hashlib.sha256(b"lianfang head terms v1\x00" + canonical_json(fields)).digest()
-
-    def clip(self, block: Block) -> tuple[float, float]:
-        """Return an owner's part of the public bound on the logit."""
-        if self.base is None:
-            return -block.logit_bound, block.logit_bound
-        response, owners = self.response, len(self.blocks)
-        return response.low / owners, response.high / owners
-
-    @property
-    def averaged_rows(self) -> int:
-        """Return the rows that a mean gradient is taken over."""
-        return self.rows if self.base is None else self.base.trained
-
-    @property
-    def feature_bits(self) -> int:
-        """Return the fixed-point bits of features for which no gradient can overflow."""
-        return min(16, WORD_LIMIT_BITS - RESIDUAL_BITS - 2 - self.rows.bit_length())
-
-    @property
-    def sensitivity(self) -> int:
-        """Return the largest change of all gradients together, in their integer unit.
-
-        Twice the tolerance of `quantize` covers that of the sum of squared norms too.
-        """
-        exact = self.response.residual_bound() << self.feature_bits
-        return math.ceil(exact * (1 + 2 * NORM_TOLERANCE))
-
-    @property
-    def gradient_deviation(self) -> float:
-        """Return the noise of one opened mean gradient's coordinate."""
-        unit = float(1 << self.gradient_bits) * self.averaged_rows
-        return self.noise_multiplier * self.sensitivity / unit
-
-    @property
-    def gradient_bits(self) -> int:
-        """Return the fixed-point bits of an opened gradient."""
-        return self.feature_bits + RESIDUAL_BITS
 
 
 @dataclass(slots=True)
@@ -189,11 +62,28 @@ class Inputs:
 
     Shapes:
         features: (width, rows), zero where a row is absent; labels, mask: (rows,), 0 or 1.
+        present: (rows,), 1 where the person is ours; for a party that is one of several.
     """
 
     features: Tensor | None = field(default=None, repr=False)
     labels: Tensor | None = field(default=None, repr=False)
     mask: Tensor | None = field(default=None, repr=False)
+    present: Tensor | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One party's inputs as they are shared; None for what it does not bring.
+
+    Shapes:
+        features: (width, rows), fixed point; mask, labels, present: (rows,); all int64.
+    """
+
+    block: Block | None
+    features: Tensor | None = field(repr=False)
+    mask: Tensor | None = field(repr=False)
+    labels: Tensor | None = field(repr=False)
+    present: Tensor | None = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -223,36 +113,26 @@ def train(
             the largest step that all three parties hold.
         conditioner: of our block, as its encoder built it.
     """
-    block = next((block for block in terms.blocks if block.owner == trio.name(0)), None)
-    features = None if block is None else quantize(inputs.features, block, terms)
-    outcome = check_outcome(inputs, terms) if trio.name(0) == terms.label_holder else (None, None)
-    kept = resume or {}
+    ours = check_inputs(trio.name(0), inputs, terms)
+    # An outsider keeps no step for the others: they begin anew.
+    kept = {} if trio.outsiders else resume or {}
     yield from trio.connect()
     start = yield from common_step(trio, terms.digest, kept)
-    descent = None
-    if block is not None:
-        descent = Descent(
-            terms.schedule,
-            block.width,
-            terms.steps,
-            kept.get(start),
-            conditioner=conditioner,
-            deviation=terms.gradient_deviation,
-        )
-        if descent.step != start:
-            raise MalformedMessageError(f"checkpoint: of step {descent.step}, expected {start}")
-    shared = yield from _share_tables(trio, terms, features)
-    mask, labels = yield from _share_outcome(trio, terms, outcome)
-    scale = float(1 << terms.feature_bits)
-    clear = None if features is None else features.to(torch.float32) / scale
+    yield from compare_terms(trio.outsiders, terms.digest)
+    descent = descent_of(terms, ours.block, trio.names, conditioner, kept.get(start))
+    if descent is not None and descent.step != start:
+        raise MalformedMessageError(f"checkpoint: of step {descent.step}, expected {start}")
+    groups = (*terms.groups, terms.label_holders)
+    gates = yield from share_gates(trio, groups, ours.present, terms.rows)
+    shared = yield from _share_tables(trio, terms, ours.features, gates)
+    outcome = yield from _share_outcome(trio, terms, (ours.mask, ours.labels), gates)
+    clear = readable(ours.features, terms)
     variance = noise_variance(
         noise_multiplier=terms.noise_multiplier, sensitivity=terms.sensitivity
     )
     for step in range(start, terms.steps):
-        own = None
-        if descent is not None and clear is not None and block is not None:
-            own = partial_logit(clear, descent.weights, terms.clip(block))
-        residual = yield from _residual(trio, terms, own, mask, labels)
+        own = own_words(terms, ours.block, clear, descent)
+        residual = yield from _residual(trio, terms, own, outcome, gates)
         yield Charge(f"train/step/{step}", Gaussian(terms.noise_multiplier))
         for each, table in shared:
             gradient = yield from _open_gradient(
@@ -264,6 +144,60 @@ def train(
         yield Checkpoint(step + 1, b"" if descent is None else descent.encode())
         yield Progress("train", step + 1, terms.steps)
     return Head(None if descent is None else descent.result())
+
+
+def check_inputs(name: str, inputs: Inputs, terms: Terms) -> Checked:
+    """Check and quantize what a party brings, before anything is sent."""
+    block = terms.block_of(name)
+    features = None if block is None else quantize(inputs.features, block, terms)
+    mask = labels = present = None
+    groups = {len(holders) for holders in (*terms.groups, terms.label_holders) if name in holders}
+    if max(groups, default=1) > 1:
+        present = flags_of("present", inputs.present, terms.rows)
+    if name in terms.label_holders:
+        mask, labels = check_outcome(inputs, terms)
+    for values in (features, mask):
+        # A row of nobody that is not zero would add to another member's row of the person.
+        if present is not None and values is not None and bool(values[..., present == 0].any()):
+            raise UnsupportedParameterError(f"rows of {name}: one is not zero and not present")
+    return Checked(block, features, mask, labels, present)
+
+
+def descent_of(
+    terms: Terms,
+    block: Block | None,
+    compute: tuple[str, ...],
+    conditioner: Conditioner | None,
+    state: bytes | None = None,
+) -> Descent | None:
+    """Return the descent of a block, at its beginning or as it was kept."""
+    if block is None:
+        return None
+    return Descent(
+        terms.schedule,
+        block.width,
+        terms.steps,
+        state,
+        conditioner=conditioner,
+        deviation=terms.deviation_of(block, compute),
+    )
+
+
+def readable(features: Tensor | None, terms: Terms) -> Tensor | None:
+    """Return fixed-point features as numbers, the same that the shares stand for."""
+    scale = float(1 << terms.feature_bits)
+    return None if features is None else features.to(torch.float32) / scale
+
+
+def own_words(
+    terms: Terms, block: Block | None, clear: Tensor | None, descent: Descent | None
+) -> Tensor | None:
+    """Return our partial logits in fixed point, or None without a block."""
+    if block is None or clear is None or descent is None:
+        return None
+    own = partial_logit(clear, descent.weights, terms.clip(block))
+    # Rounding must not carry the sum over the bound, hence toward zero.
+    return toward_zero(own, LOGIT_BITS)
 
 
 def quantize(features: Tensor | None, block: Block, terms: Terms) -> Tensor:
@@ -294,11 +228,12 @@ def check_outcome(inputs: Inputs, terms: Terms) -> tuple[Tensor, Tensor]:
     Shapes:
         results: (rows,), int64.
     """
-    mask = _flags("mask", inputs.mask, terms.rows)
-    return mask, _flags("labels", inputs.labels, terms.rows) * mask
+    mask = flags_of("mask", inputs.mask, terms.rows)
+    return mask, flags_of("labels", inputs.labels, terms.rows) * mask
 
 
-def _flags(name: str, values: Tensor | None, rows: int) -> Tensor:
+def flags_of(name: str, values: Tensor | None, rows: int) -> Tensor:
+    """Return bits as they are shared; anything but 0 and 1 is refused."""
     if values is None or tuple(values.shape) != (rows,):
         raise UnsupportedParameterError(f"{name}: the label holder must give one for each row")
     if not bool(((values == 0) | (values == 1)).all()):
@@ -313,22 +248,29 @@ def partial_logit(features: Tensor, weights: Tensor, clip: tuple[float, float]) 
 
 
 def _share_tables(
-    trio: Trio, terms: Terms, features: Tensor | None
+    trio: Trio, terms: Terms, features: Tensor | None, gates: Gates
 ) -> Program[list[tuple[Block, Shared]]]:
     """Share every owner's table, a few columns a frame so that memory stays bounded."""
     shared = []
-    columns = max(1, SHARE_CHUNK_WORDS // terms.rows)
     for block in terms.blocks:
-        parts = []
-        for start in range(0, block.width, columns):
-            width = min(columns, block.width - start)
-            own = None
-            if block.owner == trio.name(0) and features is not None:
-                own = features[start : start + width]
-            parts.append((yield from trio.share(block.owner, own, (width, terms.rows))))
-            yield Progress(f"share {block.owner}", start + width, block.width)
-        shared.append((block, _stacked(parts)))
+        frames = []
+        for part in frames_of(block, terms):
+            shape = (part.stop - part.start, terms.rows)
+            parts = []
+            for holder in block.holders:
+                own = features[part] if holder == trio.name(0) and features is not None else None
+                parts.append((yield from trio.share(holder, own, shape)))
+            frames.append((yield from combine(trio, block.holders, gates, parts, shape)))
+            yield Progress(f"share {block.owner}", part.stop, block.width)
+        shared.append((block, _stacked(frames)))
     return shared
+
+
+def frames_of(block: Block, terms: Terms) -> list[slice]:
+    """Cut a block's columns into what is shared at once."""
+    columns = max(1, SHARE_CHUNK_WORDS // terms.rows)
+    starts = range(0, block.width, columns)
+    return [slice(start, min(start + columns, block.width)) for start in starts]
 
 
 def _stacked(parts: list[Shared]) -> Shared:
@@ -338,27 +280,26 @@ def _stacked(parts: list[Shared]) -> Shared:
 
 
 def _share_outcome(
-    trio: Trio, terms: Terms, outcome: tuple[Tensor | None, Tensor | None]
+    trio: Trio, terms: Terms, outcome: tuple[Tensor | None, Tensor | None], gates: Gates
 ) -> Program[tuple[Shared, Shared]]:
     """Share mask and masked labels; both are integers without fixed point."""
-    mask, labels = outcome
-    shared_mask = yield from trio.share(terms.label_holder, mask, (terms.rows,))
-    shared_labels = yield from trio.share(terms.label_holder, labels, (terms.rows,))
-    return shared_mask, shared_labels
+    rows, holders = terms.rows, terms.label_holders
+    found = []
+    for own in outcome:
+        parts = []
+        for holder in holders:
+            words = own if holder == trio.name(0) else None
+            parts.append((yield from trio.share(holder, words, (rows,))))
+        found.append((yield from combine(trio, holders, gates, parts, (rows,))))
+    return found[0], found[1]
 
 
 def _residual(
-    trio: Trio, terms: Terms, own: Tensor | None, mask: Shared, labels: Shared
+    trio: Trio, terms: Terms, own: Tensor | None, outcome: tuple[Shared, Shared], gates: Gates
 ) -> Program[Shared]:
     """Compute the shared residual m s(z) - y at scale 2^RESIDUAL_BITS."""
-    response = terms.response
-    logits = Shared(None, None)
-    for block in terms.blocks:
-        words = None
-        if block.owner == trio.name(0) and own is not None:
-            # Rounding must not carry the sum over the bound, hence toward zero.
-            words = toward_zero(own, LOGIT_BITS)
-        logits = logits + (yield from trio.share(block.owner, words, (terms.rows,)))
+    response, (mask, labels) = terms.response, outcome
+    logits = yield from combine_logits(trio, terms.groups, gates, own, terms.rows)
     value = yield from response.evaluate(trio, logits, terms.rows)
     summand = product(mask, value, terms.rows) + trio.zero(terms.rows)
     if labels.first is not None:
@@ -376,38 +317,46 @@ def _open_gradient(
     noise: Sampler,
     variance: int,
 ) -> Program[Tensor | None]:
-    """Open one block's gradient to its owner, noised by the two others."""
+    """Open one block's gradient to its owners, noised as the module's privacy claim says."""
     summand = matrix_product(table, residual, block.width, rows) + trio.zero(block.width)
-    if trio.name(0) != block.owner:
+    if block.holders != (trio.name(0),):
         summand = summand + noise(variance, block.width)
-    return (yield from trio.open_to(block.owner, summand))
+    return (yield from trio.open_to_each(block.holders, summand))
 
 
 def joint_logits(
-    *, trio: Trio, terms: Terms, own: Tensor | None, mask: Tensor | None, resolution_bits: int
+    *,
+    trio: Trio,
+    terms: Terms,
+    own: Tensor | None,
+    mask: Tensor | None,
+    resolution_bits: int,
+    present: Tensor | None = None,
 ) -> Program[Tensor | None]:
-    """Open the masked sum of all partial logits to the label holder alone.
+    """Open the masked sum of all partial logits to each label holder, of its own rows alone.
 
     Args:
         trio: our side of the computation; it is connected anew.
         terms: those of the training.
         own: our partial logit of every row, clipped; None at a party without columns.
-        mask: the label holder's rows to open; all others come out as 0.
+        mask: a label holder's rows to open; all others come out as 0.
         resolution_bits: fixed-point bits of each partial logit; fewer say less.
+        present: as in `Inputs`.
 
     Privacy:
         An exact release of one number a row to the label holder; no noise is added.
     """
-    rows = terms.rows
-    flags = _flags("mask", mask, rows) if trio.name(0) == terms.label_holder else None
+    rows, ours = terms.rows, trio.name(0)
+    flags = flags_of("mask", mask, rows) if ours in terms.label_holders else None
+    bits = None if present is None else flags_of("present", present, rows)
+    words = None if own is None else to_fixed(own, resolution_bits)
     yield from trio.connect()
-    logits = Shared(None, None)
-    for block in terms.blocks:
-        words = None
-        if block.owner == trio.name(0) and own is not None:
-            words = to_fixed(own, resolution_bits)
-        logits = logits + (yield from trio.share(block.owner, words, (rows,)))
-    shown = yield from trio.share(terms.label_holder, flags, (rows,))
-    summand = product(shown, logits, rows) + trio.zero(rows)
-    opened = yield from trio.open_to(terms.label_holder, summand)
-    return None if opened is None else to_real(opened, resolution_bits)
+    gates = yield from share_gates(trio, terms.groups, bits, rows)
+    logits = yield from combine_logits(trio, terms.groups, gates, words, rows)
+    found: Tensor | None = None
+    for holder in terms.label_holders:
+        shown = yield from trio.share(holder, flags if holder == ours else None, (rows,))
+        summand = product(shown, logits, rows) + trio.zero(rows)
+        opened = yield from trio.open_to(holder, summand)
+        found = found if opened is None else opened
+    return None if found is None else to_real(found, resolution_bits)

@@ -52,6 +52,21 @@ def common_step(trio: Trio, digest: bytes, held: Iterable[int]) -> Program[int]:
     return max(common)
 
 
+def compare_terms(others: Iterable[str], digest: bytes) -> Program[None]:
+    """Compare terms between an outsider and each compute party; an outsider keeps no steps.
+
+    Raises:
+        UnsupportedParameterError: another party has other terms.
+    """
+    names = list(others)
+    for other in names:
+        yield Send(other, _encode(digest, []))
+    for other in names:
+        theirs, _ = _decode((yield Receive(other)))
+        if theirs != digest:
+            raise UnsupportedParameterError(f"terms: those of {other} differ; end the run")
+
+
 def _encode(digest: bytes, steps: list[int]) -> bytes:
     writer = Writer().block(digest).u8(len(steps))
     for step in steps:

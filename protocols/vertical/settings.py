@@ -80,7 +80,12 @@ class EncoderTerms:
             raise UnsupportedParameterError("encoder shares: must lie in [0, 1); correct the plan")
         self._check_pairs()
         resting = (NO_TASK, 0, 0, 0, 0, 0)
-        others: tuple[object, ...] = (self.neural_task, self.neural_noise, self.neural_batches, self.neural_steps)
+        others: tuple[object, ...] = (
+            self.neural_task,
+            self.neural_noise,
+            self.neural_batches,
+            self.neural_steps,
+        )
         others += (self.neural_weight, self.neural_rounds)
         if self.neural is None and others != resting:
             raise UnsupportedParameterError(

@@ -151,9 +151,7 @@ class Trio:
         """Open blinded summands to one party; the others learn nothing and return None."""
         return (yield from self.open_to_each((receiver,), summand))
 
-    def open_to_each(
-        self, receivers: tuple[str, ...], summand: Tensor
-    ) -> Program[Tensor | None]:
+    def open_to_each(self, receivers: tuple[str, ...], summand: Tensor) -> Program[Tensor | None]:
         """Open blinded summands to several at once, outsiders too: all get the same sum."""
         payload = encode_words(summand)
         for receiver in receivers:

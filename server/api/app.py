@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from protocols.versions import offer
 from server.agreements.routes import router as agreements
 from server.api.bursts import PARTNER, STRANGER, Bursts, Pace
 from server.api.contact import router as contact
@@ -18,18 +19,21 @@ from server.api.operations import router as operations
 from server.api.parts import Parts
 from server.api.problems import ProblemDocument, install_problems
 from server.api.retiring import RETIRING, Retirement
+from server.api.versions import Wire
 from server.enrolment.routes import router as enrolment
 from server.log.routes import router as log
 from server.lookup.routes import router as lookup
 from server.tables.acknowledging import router as acknowledging
 from server.tables.routes import router as tables
+from server.tokens.barrier import TokenBarrier
+from server.tokens.routes import router as tokens
 
 TITLE = "Lianfang hub"
 API_VERSION = "1"
 _DESCRIPTION = (
-    "Private lookups against shared fraud reports. Every route but /healthz, /readyz, "
-    "/.well-known/security.txt and /v1/enrolment needs the client certificate that the hub issued "
-    "to a partner. Every refusal is a problem document (RFC 9457). No identifier of a person is "
+    "Private lookups against shared fraud reports. Every route but /healthz, /readyz, /v1/jwks, "
+    "/v1/enrolment and those below /.well-known needs a partner's client certificate. A request may "
+    "show an access token beside it (RFC 8705), which narrows it to some scopes. Every refusal is a problem document (RFC 9457). No identifier of a person is "
     "ever part of a request."
 )
 
@@ -41,6 +45,7 @@ def create_app(
     most_each: int = MAX_REQUESTS_EACH,
     partner: Pace = PARTNER,
     stranger: Pace = STRANGER,
+    wire: str = offer(),
     retiring: Mapping[str, Retirement] = RETIRING,
 ) -> FastAPI:
     """Return the application over these services.
@@ -48,12 +53,15 @@ def create_app(
     Args:
         most, most_each: requests at a time, in all and of one partner.
         partner, stranger: how fast one caller may ask, with a certificate and without.
+        wire: the versions that this hub offers; see `protocols.versions`.
         retiring: operations that will go away, by operation id.
     """
     app = describe_app(retiring)
     app.state.parts = parts
     # The last one is the outermost: every answer gets the guard's headers and its log line.
+    app.add_middleware(TokenBarrier)
     app.add_middleware(Manners, retiring=retiring)
+    app.add_middleware(Wire, ours=wire)
     app.add_middleware(Bursts, partner=partner, stranger=stranger)
     app.add_middleware(Guard, most=most, most_each=most_each)
     return app
@@ -71,7 +79,17 @@ def describe_app(retiring: Mapping[str, Retirement] = RETIRING) -> FastAPI:
         redirect_slashes=False,
     )
     # Acknowledgements before tables: the last part of their path is no version.
-    for router in (lookup, acknowledging, tables, agreements, enrolment, log, operations, contact):
+    for router in (
+        lookup,
+        acknowledging,
+        tables,
+        agreements,
+        enrolment,
+        log,
+        operations,
+        contact,
+        tokens,
+    ):
         app.include_router(router)
     install_problems(app)
     return app

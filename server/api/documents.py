@@ -10,6 +10,7 @@ Responses = dict[int | str, dict[str, Any]]
 PROBLEM_SCHEMA = "Problem"
 _REFUSALS = {
     400: "The message cannot be read.",
+    401: "The client, or the token that was shown, does not hold.",
     403: "No certificate, or not permitted.",
     404: "Nothing here, or nothing for this caller.",
     408: "The body came too slowly.",

@@ -15,10 +15,19 @@ from time import monotonic
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.errors import BusyError
-from server.api.problems import INTERNAL, Problem, answer_error, problem_response
+from server.api.forwarding import REFUSED
+from server.api.problems import (
+    FORWARDED,
+    INTERNAL,
+    SUPERSEDED,
+    Problem,
+    answer_error,
+    problem_response,
+)
 from server.api.tls import EXTENSION
 
 MAX_REQUESTS = 256
@@ -78,9 +87,8 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         try:
-            if _is_revoked(scope):
-                answer = problem_response(_REVOKED, REVOKED_CODE)
-                await answer(scope, receive, exchange.send)
+            if (refusal := _refusal(scope, exchange)) is not None:
+                await refusal(scope, receive, exchange.send)
             else:
                 await self._app(scope, receive, exchange.send)
         except Exception as error:  # noqa: BLE001  # the last resort: answered, logged, not told
@@ -91,17 +99,27 @@ class Guard:
                 await answer(scope, receive, exchange.send)
 
 
-def _is_revoked(scope: Scope) -> bool:
-    """Report whether the caller's certificate counts no more: asked for every request.
+def _refusal(scope: Scope, exchange: _Exchange) -> Response | None:
+    """Refuse a caller whose certificate counts no more, or is not its own: for every request.
 
-    A connection outlives a revocation; a request on it does not.
+    A connection outlives a revocation and a renewal; a request on it does not.
     """
     peer = scope.get("extensions", {}).get(EXTENSION, {})
+    if (why := peer.get(REFUSED)) is not None:
+        exchange.warn(str(FORWARDED.code), why)
+        # What is left of the body must not be read as the next request.
+        headers = {"Connection": "close"}
+        return problem_response(FORWARDED, str(FORWARDED.code), headers=headers)
     # The parts of a hub have one; some routes alone, as another program may mount them, do not.
     enrolment = getattr(getattr(scope["app"].state, "parts", None), "enrolment", None)
     if enrolment is None or not isinstance(peer.get("name"), str):
-        return False
-    return bool(enrolment.bars(peer["name"], peer["serial"]))
+        return None
+    who = peer["name"], peer["serial"]
+    if enrolment.bars(*who):
+        return problem_response(_REVOKED, REVOKED_CODE)
+    if enrolment.has_ended(*who):
+        return problem_response(SUPERSEDED, str(SUPERSEDED.code), headers={"Connection": "close"})
+    return None
 
 
 class _Exchange:
@@ -126,6 +144,11 @@ class _Exchange:
             for name, value in _HEADERS.items():
                 headers[name] = value
         await self._send(message)
+
+    def warn(self, code: str, why: str) -> None:
+        """Write a line about somebody who claims to be another, beside that of the request."""
+        fields = {"event": "refused", "id": self.id, "code": code, "partner": self._partner}
+        _log.warning(json.dumps({**fields, "why": why}))
 
     def tell(self) -> None:
         """Write the log line."""

@@ -206,6 +206,12 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "tells which.",
         "Make the delta against that version; two feeds of one contributor must not run at once.",
     ),
+    "wire_version": (
+        "Hub and node are too many versions apart: each speaks its own version and the one before "
+        "it. `detail` names both and says which to update; the header `lianfang-wire` of every "
+        "answer holds what the hub speaks.",
+        "Update the side that `detail` names (`docs/operator.md`); nothing was charged or kept.",
+    ),
     "wrong_epoch": (
         "The request is for another epoch or key than the one in force.",
         "Fetch the manifest again and make the request anew.",

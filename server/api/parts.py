@@ -20,6 +20,7 @@ from server.enrolment.service import Enrolment
 from server.log.opening import HubLog
 from server.lookup.service import Evaluations, Holders
 from server.tables.store import Tables
+from server.tokens.tokens import Tokens
 
 _EXACT = 2**53 - 1  # the largest whole number that every reader of JSON has exactly
 
@@ -37,6 +38,7 @@ class Parts:
         log: the hub's audit log, to which everything is entered, and which partners read.
         enrolment: who comes in and whose certificates count no more; None takes nobody in.
         holders: the key holders elsewhere; here only to tell whether enough are connected.
+        tokens: gives and takes access tokens; None gives and takes none.
         contact: whom to tell of a weakness, a URI; empty if nobody is named.
     """
 
@@ -51,6 +53,7 @@ class Parts:
     identity: Ed25519PrivateKey = field(repr=False)
     clock: Clock
     enrolment: Enrolment | None = None
+    tokens: Tokens | None = None
     contact: str = ""
     workers: Workers = field(default_factory=Workers)
     # Whose delta is being read or applied: one at a time for each contributor.

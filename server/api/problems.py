@@ -35,9 +35,16 @@ from protocols.errors import (
 )
 from protocols.link import TransportError
 from protocols.oprf.errors import ReplayedMessageError, TooFewHoldersError, WrongEpochError
+from protocols.versions import IncompatibleVersionError
 from server.api import errors
 from server.standing.registry import HolderRefusedError
 from server.tables.errors import NotKeptError, VersionConflictError
+from server.tokens.errors import (
+    ClientError,
+    InsufficientScopeError,
+    InvalidTokenError,
+    TokenRequestError,
+)
 
 MEDIA_TYPE = "application/problem+json"
 _URN = "urn:lianfang:problem:"
@@ -75,11 +82,17 @@ PROBLEMS: dict[type[Exception], Problem] = {
     UnknownEpochError: Problem(404, "No such epoch is in force here.", tells=False),
     MalformedMessageError: Problem(400, "The message could not be read."),
     errors.IdempotencyKeyError: Problem(400, "The Idempotency-Key does not fit the request."),
+    TokenRequestError: Problem(400, "No token is given for this."),
+    ClientError: Problem(401, "No token is given to this client."),
+    InvalidTokenError: Problem(401, "The token does not hold."),
+    InsufficientScopeError: Problem(403, "The token does not serve for this."),
     errors.BodyIncompleteError: Problem(400, "The body was cut short."),
     errors.BodyTooSlowError: Problem(408, "The body did not arrive in time."),
     errors.BodyTooLargeError: Problem(413, "The body is too large."),
     errors.MediaTypeError: Problem(415, "The body is of another media type."),
     errors.RangeError: Problem(416, "The range lies outside of the file."),
+    # Both versions, and which of the two to update: the caller's own words for it, too.
+    IncompatibleVersionError: Problem(409, "Hub and node are too many versions apart."),
     UnsupportedParameterError: Problem(422, "A parameter cannot be honoured."),
     InvalidProofError: Problem(422, "A signature or proof does not hold."),
     ReplayedMessageError: Problem(422, "The request id was used for another request."),
@@ -102,9 +115,15 @@ OF_FRAMEWORK = {
     405: Problem(405, "The method is not allowed here.", code="method_not_allowed", tells=False),
 }
 PARAMETERS = Problem(422, "A parameter is missing or out of range.", code="invalid_parameter")
-# What is refused before any route: see `server.api.tls`, `server.api.manners`, `server.api.bursts`.
+# What is refused before any route: see `tls`, `guard`, `manners` and `bursts` in this folder.
 UNREADABLE = Problem(400, "The request could not be read.", code="bad_request")
 TWO_LENGTHS = Problem(400, "The body has two lengths.", code="two_lengths", tells=False)
+FORWARDED = Problem(
+    400, "The certificate is not the caller's own.", code="forwarded_certificate", tells=False
+)
+SUPERSEDED = Problem(
+    403, "This certificate was renewed.", code="certificate_superseded", tells=False
+)
 TARGET_TOO_LONG = Problem(414, "The address is too long.", code="target_too_long", tells=False)
 CONTENT_ENCODING = Problem(
     415, "A compressed body is not taken.", code="content_encoding", tells=False
@@ -118,6 +137,8 @@ VERSION = Problem(505, "HTTP/1.1 alone is spoken here.", code="http_version", te
 BEFORE_ROUTES = (
     UNREADABLE,
     TWO_LENGTHS,
+    FORWARDED,
+    SUPERSEDED,
     TARGET_TOO_LONG,
     CONTENT_ENCODING,
     TOO_MANY,
@@ -150,6 +171,7 @@ class ProblemDocument(BaseModel):
     detail: str | None = Field(default=None, description="What to mend; for people.")
     current_version: int | None = Field(default=None, description="With `version_conflict`.")
     holder: str | None = Field(default=None, description="The key holder that refused.")
+    error: str | None = Field(default=None, description="Of a token request: as RFC 6749 says it.")
 
 
 def problem_response(
@@ -206,6 +228,11 @@ def answer_error(error: Exception) -> Response:
                 problem = PROBLEMS[kind]
                 code = problem.code or kind.code
             return problem_response(problem, code, members=members)
+        case TokenRequestError():
+            # What programs for OAuth read (RFC 6749, section 5.2), beside our own code.
+            members["error"] = error.error
+        case InvalidTokenError() | InsufficientScopeError():
+            headers["WWW-Authenticate"] = _challenge(error)
         case errors.RangeError():
             headers["Content-Range"] = f"bytes */{error.size}"
         case errors.BodyTooLargeError() | errors.BodyTooSlowError() | errors.BodyIncompleteError():
@@ -215,6 +242,13 @@ def answer_error(error: Exception) -> Response:
             pass
     detail = str(error) if problem.tells else None
     return problem_response(problem, code, detail=detail, members=members, headers=headers)
+
+
+def _challenge(error: InvalidTokenError | InsufficientScopeError) -> str:
+    """Say what a request lacks (RFC 6750, section 3)."""
+    scope = error.scope if isinstance(error, InsufficientScopeError) else ""
+    named = f', scope="{scope}"' if scope else ""
+    return f'Bearer realm="lianfang", error="{error.code}"{named}'
 
 
 def install_problems(app: FastAPI) -> None:

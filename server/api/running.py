@@ -13,6 +13,10 @@ from starlette.types import ASGIApp
 
 from protocols.link import TransportError
 from server.api import tls
+from server.api.certificates import PUBLIC, PUBLIC_KEY, LiveContext
+from server.api.forwarding import Forwarding, Network
+from server.identity.admission import Admission, named_at
+from server.identity.serving import ServerFiles
 
 KEEP_ALIVE_S = 30
 _STOP_S = 5
@@ -24,6 +28,8 @@ class ApiServer:
 
     Args:
         hub: name of the hub, which every client certificate must carry.
+        admission: who is let in beside those whom the hub's authority names; None is nobody.
+        proxies: where proxies call from that hand on certificates; see `server.api.forwarding`.
         head_timeout_s, reading_timeout_s, connections_each: of connections; see `server.api.tls`.
     """
 
@@ -32,13 +38,19 @@ class ApiServer:
         app: ASGIApp,
         *,
         hub: str,
+        admission: Admission | None = None,
+        proxies: tuple[Network, ...] = (),
         head_timeout_s: float = tls.HEAD_TIMEOUT_S,
         reading_timeout_s: float = tls.READING_TIMEOUT_S,
         connections_each: int = tls.MAX_CONNECTIONS_EACH,
     ) -> None:
         self._app = app
+        self._admission = admission
         self._protocol = tls.partner_protocol(
-            hub,
+            named_at(hub) if admission is None else admission.identify,
+            forwarding=None
+            if admission is None
+            else Forwarding(proxies, admission.verify, admission.moment),
             head_timeout_s=head_timeout_s,
             reading_timeout_s=reading_timeout_s,
             connections_each=connections_each,
@@ -49,10 +61,14 @@ class ApiServer:
     def start(self, host: str, port: int, *, authority: Path, certificate: Path, key: Path) -> int:
         """Listen and return the port, which is chosen if 0 was given.
 
+        The files are read anew when they are replaced, and with them a certificate for public
+        names that lies beside (`server.api.certificates`).
+
         Raises:
             TransportError: the address is taken or not ours.
+            OSError: the certificate cannot be used.
         """
-        context = tls.server_context(authority=authority, certificate=certificate, key=key)
+        context = self._context(authority, certificate, key).context
         try:
             # Bound here, so that a taken address is this call's error and not a thread's.
             listener = _listen(host, port)
@@ -67,7 +83,7 @@ class ApiServer:
             log_config=None,
             # Paths hold no identifier, and still belong into no log but ours.
             access_log=False,
-            # The caller is who its certificate says; no header speaks for it.
+            # The caller is who its certificate says; a proxy's word is judged elsewhere.
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,
@@ -84,6 +100,16 @@ class ApiServer:
         self._server.listening.wait()
         bound: int = listener.getsockname()[1]
         return bound
+
+    def _context(self, authority: Path, certificate: Path, key: Path) -> LiveContext:
+        admission = self._admission
+        trusted: dict[str, Any] = {"roots": authority.read_text}
+        if admission is not None:
+            trusted = {"roots": admission.roots, "stamp": admission.stamp}
+        public = certificate.with_name(PUBLIC), key.with_name(PUBLIC_KEY)
+        return LiveContext(
+            ServerFiles(certificate, key, **trusted), ServerFiles(*public, **trusted)
+        )
 
     def stop(self) -> None:
         """Finish the requests at hand, within some seconds, and end the thread."""

@@ -15,18 +15,17 @@ import asyncio
 import ssl
 import sys
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import h11
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from compliance.atrest.secrets import secret_file
 from protocols.errors import InvalidProofError, MalformedMessageError
 from server.api import problems
+from server.api.forwarding import Forwarding, describe
 from server.api.problems import MEDIA_TYPE, Problem, problem_document
-from server.identity.peer import parse_peer, serial_number
+from server.identity.admission import Admits
 
 EXTENSION = "lianfang.tls"
 # TLS and the head of a request are a few packets; whoever takes longer holds a place.
@@ -42,42 +41,27 @@ MAX_CONNECTIONS_EACH = 128
 READING_TIMEOUT_S = 60.0
 
 
-def server_context(*, authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return TLS 1.2 or later that asks for a client certificate and verifies one it gets.
-
-    Sessions are never resumed: every connection shows its certificate anew, so that an
-    expired one ends with its connection.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    with secret_file(key) as clear:
-        context.load_cert_chain(certificate, clear)
-    context.load_verify_locations(authority)
-    # Health checks come without one; every other route asks for the name.
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    context.num_tickets = 0
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
 def partner_protocol(
-    hub: str,
+    admits: Admits,
     *,
+    forwarding: Forwarding | None = None,
     head_timeout_s: float = HEAD_TIMEOUT_S,
     reading_timeout_s: float = READING_TIMEOUT_S,
     connections_each: int = MAX_CONNECTIONS_EACH,
 ) -> type[H11Protocol]:
-    """Return the protocol class for the hub whose name certificates must carry.
+    """Return the protocol class of a hub.
 
     Args:
+        admits: names the holders of certificates.
+        forwarding: decides about certificates that proxies hand on; None believes no proxy.
         connections_each: connections of one partner, or of one address without certificate.
     """
 
     class PartnerProtocol(_PartnerProtocol):
         """One connection of a partner of this hub."""
 
-        _hub = hub
+        _admits = staticmethod(admits)
+        _forwarding = forwarding or Forwarding((), admits, lambda: None)
         _head_timeout_s = head_timeout_s
         _reading_timeout_s = reading_timeout_s
         _connections_each = connections_each
@@ -85,22 +69,22 @@ def partner_protocol(
     return PartnerProtocol
 
 
-def peer_name(connection: ssl.SSLObject | None, hub: str) -> dict[str, Any]:
-    """Return `{"certificate": shown or not, "name": of the node or None, "serial": its number}`."""
+def shown_by(connection: ssl.SSLObject | None, admits: Admits) -> dict[str, Any]:
+    """Return what a connection shows, as `describe` does; `certificate` is whether it shows one."""
     der = connection.getpeercert(binary_form=True) if connection is not None else None
     if der is None:
         return {"certificate": False, "name": None}
-    pem = ssl.DER_cert_to_PEM_cert(der).encode()
     try:
-        name, serial = parse_peer(pem, hub), serial_number(pem)
+        peer = admits(der)
     except (InvalidProofError, MalformedMessageError):
-        # Signed by our authority, yet no node's name: nobody we know.
+        # Signed by an authority that is trusted here, yet no node's name: nobody we know.
         return {"certificate": True, "name": None}
-    return {"certificate": True, "name": name, "serial": serial}
+    return describe(peer) | ({"is_brought": True} if peer.is_brought else {})
 
 
 class _PartnerProtocol(H11Protocol):
-    _hub: str
+    _admits: Admits
+    _forwarding: Forwarding
     _head_timeout_s: float
     _reading_timeout_s: float
     _connections_each: int
@@ -117,19 +101,28 @@ class _PartnerProtocol(H11Protocol):
         self._caller = ""
 
     async def _introduce(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("extensions", {})[EXTENSION] = self._peer
+        if self._peer.get("is_brought"):
+            # Its authority may have been taken off the list since the connection was made.
+            self._peer = self._shown()
+        peer = self._forwarding.peer(scope, self._peer)
+        scope.setdefault("extensions", {})[EXTENSION] = peer
         await self._inner(scope, receive, send)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         super().connection_made(transport)
-        self._peer = peer_name(transport.get_extra_info("ssl_object"), self._hub)
+        self._peer = self._shown()
         name, host = self._peer["name"], self.client[0] if self.client else ""
         self._caller = f"address {host}" if name is None else f"partner {name}"
         of_caller = sum(getattr(c, "_caller", "") == self._caller for c in self.connections)
-        if len(self.connections) > MAX_CONNECTIONS or of_caller > self._connections_each:
+        # A proxy brings everybody; the guard counts the requests of each.
+        allowed = MAX_CONNECTIONS if self._peer.get("is_proxy") else self._connections_each
+        if len(self.connections) > MAX_CONNECTIONS or of_caller > allowed:
             transport.abort()
             return
         self._await_head()
+
+    def _shown(self) -> dict[str, Any]:
+        return shown_by(self.transport.get_extra_info("ssl_object"), self._admits)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_arrived()

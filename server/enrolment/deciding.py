@@ -1,7 +1,8 @@
 """What people at the hub do about partners: invite, look at a request, answer it, revoke.
 
-Inviting commits nobody: a code lets its holder ask, once. Taking in and revoking are acts of two
-people, decided and entered before anything changes.
+Inviting commits nobody: a code lets its holder ask, once; turning a request down is entered, and
+told to the node that asks. Taking in and revoking are acts of two people, decided and entered
+before anything changes.
 """
 
 from __future__ import annotations
@@ -32,13 +33,14 @@ from protocols.enrolment.code import SECRET_SIZE, InvitationCode
 from protocols.jcs import encode_jcs
 from protocols.tlog.entry import Verb
 from protocols.vertical.contract import Contract
-from server.enrolment.invitations import Invitation, Invitations
+from server.enrolment.invitations import REJECTED, Invitation, Invitations
 from server.home import HubHome
 from server.identity.authority import load_authority, requested_key
 from server.identity.issued import is_revoked
 from server.identity.peer import CONTROL_NAME
 
 HOUR_S = 3600
+MAX_REASON = 500
 LONGEST_HOURS = 720
 # What can stand in an entry of the log, where every partner is named: no long number in it.
 _NAME = re.compile(r"(?!.*\d{9})(?=.{1,63}\Z)[a-z][a-z0-9]*(?:-[a-z0-9]+)*", re.ASCII)
@@ -181,14 +183,60 @@ def revoke(
     return home.revoke(name, now, enter=enter)
 
 
-def _check_could_approve(office: Office, name: str, who: Acting) -> None:
+def reject(
+    home: HubHome, office: Office, name: str, who: Acting, *, now: int, reason: str
+) -> Request:
+    """Turn a waiting request down, once that is entered; its node is told the reason.
+
+    One person suffices: nobody is taken in, and who was rejected may be invited again.
+
+    Args:
+        reason: for the partner to read; it names no person.
+
+    Raises:
+        ConfigError: no request waits under this name, or the reason cannot be read.
+        NotPermittedError: this person could take nobody in; that is entered.
+    """
+    text = _readable(reason)
+    asked = waiting_request(home, name)
+    _check_could_approve(office, name, who, act="reject")
+    # Without a second person, as it is: what is entered is that this one said no.
+    decision = office.decide(
+        "approve_partner", by=who.by, to=office.party(name), facts=who.facts(office, reason=text)
+    )
+    about = About(
+        Verb.ALTER,
+        "partners",
+        recipients=(name,),
+        document=sha256(encode_jcs(asked.fields)).digest(),
+        subject=f"request {asked.number} rejected",
+        reason=text,
+    )
+    office.enter_refusal(decision, about, REJECTED)
+    # Nobody waits any more if it was taken in while this person made up their mind.
+    if waiting_request(home, name).number == asked.number:
+        Invitations(home.root).answer(asked.number, {REJECTED: text, "at": now})
+    return asked
+
+
+def _check_could_approve(office: Office, name: str, who: Acting, *, act: str = "invite") -> None:
     """Refuse whoever could not take the partner in even with a second person."""
     anybody = frozenset({StaffRole.APPROVER, StaffRole.COMPLIANCE})
     facts = replace(who.facts(office), second=Person(bytes(PSEUDONYM_SIZE), office.own, anybody))
     decision = office.decide("approve_partner", by=who.by, to=office.party(name), facts=facts)
     if not decision.allowed:
-        about = About(Verb.ALTER, "partners", recipients=(name,), subject=f"invite {name}")
+        about = About(Verb.ALTER, "partners", recipients=(name,), subject=f"{act} {name}")
         office.enter_refusal(decision, about, "invitation")
         raise NotPermittedError(
-            "invite: only who may take partners in may invite them; name such an account with --as"
+            f"{act}: only who may take partners in may {act} them; name such an account with --as"
         )
+
+
+def _readable(reason: str) -> str:
+    text = reason.strip()
+    if not 1 <= len(text) <= MAX_REASON or not text.isprintable():
+        raise ConfigError(
+            f"--reason: needs 1 to {MAX_REASON} characters in one line; say why, for the partner "
+            "to read, and name no person"
+        )
+    return text

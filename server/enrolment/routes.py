@@ -92,8 +92,9 @@ class WelcomeDocument(BaseModel):
 class StandingDocument(BaseModel):
     """How a join request stands."""
 
-    state: str = Field(description="waiting or approved.")
+    state: str = Field(description="waiting, rejected or approved.")
     welcome: WelcomeDocument | None = None
+    reason: str | None = Field(default=None, description="Why it was rejected; for people.")
 
 
 class RenewalDocument(BaseModel):
@@ -172,6 +173,7 @@ def welcome(request: Request, parts: Services, number: Number, proof: Proof) -> 
     return StandingDocument(
         state=found.state,
         welcome=None if found.welcome is None else WelcomeDocument(**found.welcome),
+        reason=found.reason,
     )
 
 

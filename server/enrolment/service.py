@@ -1,7 +1,7 @@
 """Taking join requests and renewals that come over the network; no HTTP in here.
 
     join      by a code: checked, kept, entered; two people decide later (`lianfang-hub approve`)
-    asking    by the key that asked to join: waiting, or the welcome
+    asking    by the key that asked to join: waiting, rejected with the reason, or the welcome
     renewal   by a partner's certificate in use and its identity key: issued at once, and entered
 
 Every code that does not count is refused alike: unknown, used, run out, for another name, or
@@ -33,11 +33,11 @@ from protocols.enrolment.words import (
 from protocols.errors import MalformedMessageError, ProtocolError
 from protocols.jcs import encode_jcs
 from protocols.tlog.entry import Verb
-from server.enrolment.invitations import Invitations
+from server.enrolment.invitations import REJECTED, Invitations
 from server.enrolment.rates import Rate, Rates
 from server.home import HubHome, check_request
 from server.identity.authority import requested_key
-from server.identity.issued import Revocations
+from server.identity.admission import Admission
 
 MAX_REQUEST = 256 << 10
 WAITING, APPROVED = "waiting", "approved"
@@ -66,6 +66,7 @@ class Standing:
 
     state: str
     welcome: dict[str, Any] | None = None
+    reason: str | None = None
 
 
 class Enrolment:
@@ -81,7 +82,7 @@ class Enrolment:
         self._office = office
         self._clock = clock
         self._invitations = Invitations(home.root)
-        self._revocations = Revocations(home.root)
+        self.admission = Admission(home.root, self.hub, clock=clock)
         self._lock = threading.Lock()
         self._strangers = Rates(*STRANGERS)
         self._asking = Rates(*ASKING)
@@ -89,7 +90,11 @@ class Enrolment:
 
     def bars(self, name: str, serial: int) -> bool:
         """Report whether a certificate counts no more; see `Revocations.bars`."""
-        return self._revocations.bars(name, serial)
+        return self.admission.bars(name, serial)
+
+    def has_ended(self, name: str, serial: int) -> bool:
+        """Report whether a certificate was renewed, and its time is over; see `Admission`."""
+        return self.admission.has_ended(name, serial)
 
     def authority(self) -> str:
         """Return the certificate of the authority (PEM), which codes name by its hash."""
@@ -145,7 +150,11 @@ class Enrolment:
         except ProtocolError:
             return None
         welcome = self._invitations.welcome(number)
-        return Standing(WAITING) if welcome is None else Standing(APPROVED, welcome)
+        if welcome is None:
+            return Standing(WAITING)
+        if REJECTED in welcome:
+            return Standing(REJECTED, reason=str(welcome[REJECTED]))
+        return Standing(APPROVED, welcome)
 
     def renew(self, name: str, serial: int, data: bytes) -> dict[str, Any]:
         """Issue a new certificate to a partner and return it, once it is entered.

@@ -1,38 +1,37 @@
-"""What the authority has issued and what is revoked, in files that every process reads.
+"""What the authority has issued and what is revoked, as the hub keeps it for all its processes.
 
-    authority/issued.jsonl   one line for each certificate of a node: serial number, name, times
-    authority/revoked.crl    serial numbers that count no more, signed by the authority (RFC 5280)
-    partners/<name>.json     has `revoked_at` once a partner is revoked
+    issued/<serial>        one document for each certificate of a node: name and times
+    revoked/revoked.crl    serial numbers that count no more, signed by the authority (RFC 5280)
+    partners/<name>.json   has `revoked_at` once a partner is revoked
 
 A certificate is refused when its name is revoked, or its serial number. Both are looked up for
-every request and again and again for open streams, from files that are read anew when they have
-changed: a revocation by another process counts within the second, and after a restart too.
+every request and again and again for open streams: a revocation by another process counts
+within the second (`server.keeping.shelves.FRESH_S`), and after a restart too.
 
-Durability: `Issued.add` returns when the line is on disk; the list is replaced as a whole.
+Durability: `Issued.add` returns when the document is kept; the list is replaced as a whole.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from compliance.configuration import ConfigError, read_object
-from compliance.files import FILE_MODE, write_atomically
+from compliance.configuration import ConfigError
 from server.identity.authority import Authority
+from server.keeping.partners import parse_object
+from server.keeping.place import keeping_of
 
-ISSUED = "issued.jsonl"
-REVOKED = "revoked.crl"
+ISSUED = "issued"
+REVOKED = "revoked"
+LIST = "revoked.crl"
 _REVOKED_AT = "revoked_at"
-_Read = TypeVar("_Read")
-_Stamp = tuple[int, int, int]
 
 
 class Bars(Protocol):
@@ -49,47 +48,34 @@ def is_revoked(kept: Mapping[str, Any]) -> bool:
 
 
 class Issued:
-    """The list of certificates that an authority has issued to nodes."""
+    """The list of certificates that an authority has issued to nodes.
 
-    def __init__(self, authority: Path) -> None:
-        self._path = authority / ISSUED
+    Args:
+        root: the hub's directory.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
 
     def add(self, name: str, certificate: bytes, now: int) -> None:
         """Note a certificate (PEM), before it is given away; durable when this returns."""
         leaf = x509.load_pem_x509_certificate(certificate)
+        serial = f"{leaf.serial_number:x}"
         line = {
-            "serial": f"{leaf.serial_number:x}",
+            "serial": serial,
             "name": name,
             "at": now,
             "until": int(leaf.not_valid_after_utc.timestamp()),
         }
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        descriptor = os.open(self._path, flags, FILE_MODE)
-        try:
-            # In one piece: processes that append at once do not mix their lines. The end of a
-            # line comes first, after one that a crash cut off.
-            os.write(descriptor, f"\n{json.dumps(line)}\n".encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        keeping_of(self._root).documents(ISSUED).put(serial, json.dumps(line).encode())
 
     def serials(self, name: str) -> list[int]:
-        """Return the serial numbers that were issued under a name."""
-        return [int(str(line["serial"]), 16) for line in self._lines() if line["name"] == name]
-
-    def _lines(self) -> list[dict[str, Any]]:
-        if not self._path.exists():
-            return []
-        found = []
-        for text in self._path.read_text().split("\n"):
-            try:
-                line = json.loads(text)
-            except ValueError:
-                # Empty, or cut off by a crash: that certificate was never given away.
-                continue
-            if isinstance(line, dict):
-                found.append(line)
-        return found
+        """Return the serial numbers that were issued under a name, the oldest first."""
+        kept = keeping_of(self._root).documents(ISSUED).all()
+        lines = [parse_object(data, f"{ISSUED}/{serial}") for serial, data in kept.items()]
+        found = [line for line in lines if line.get("name") == name]
+        found.sort(key=lambda line: (line["at"], line["serial"]))
+        return [int(str(line["serial"]), 16) for line in found]
 
 
 class Revocations:
@@ -100,71 +86,63 @@ class Revocations:
     """
 
     def __init__(self, root: Path) -> None:
-        self._partners = root / "partners"
-        self._list = root / "authority" / REVOKED
-        self._known: dict[Path, tuple[_Stamp, Any]] = {}
+        self._root = root
+        self._known: tuple[bytes | None, frozenset[int]] = (None, frozenset())
 
     def bars(self, name: str, serial: int) -> bool:
         """Report whether a certificate counts no more.
 
-        Args:
-            name: as a verified certificate says, so that it is safe in a path.
-
         Raises:
-            ConfigError: a file is damaged; nobody is let in then.
+            ConfigError: what is kept is damaged; nobody is let in then.
+            StateUnavailableError: it cannot be looked up; nobody is let in then.
         """
-        kept = self._read(self._partners / f"{name}.json", read_object)
+        kept = keeping_of(self._root).partners.find(name)
         if kept is not None and is_revoked(kept):
             return True
-        return serial in (self._read(self._list, _serials) or frozenset())
+        return serial in self.serials()
 
     def serials(self) -> frozenset[int]:
         """Return the serial numbers on the list."""
-        return self._read(self._list, _serials) or frozenset()
+        data = keeping_of(self._root).shelf(REVOKED).get(LIST)
+        known = self._known
+        if known[0] != data:
+            serials = frozenset(entry.serial_number for entry in _entries(data))
+            known = self._known = data, serials
+        return known[1]
 
     def add(self, authority: Authority, serials: Iterable[int], now: int) -> None:
         """Put serial numbers on the list; those that stand there stay, with their dates."""
-        at = datetime.fromtimestamp(now, UTC)
-        builder = (
-            x509.CertificateRevocationListBuilder()
-            .issuer_name(authority.certificate.subject)
-            .last_update(at)
-            # It is read from this directory alone, and replaced when it changes.
-            .next_update(authority.certificate.not_valid_after_utc)
+        shelf, new = keeping_of(self._root).shelf(REVOKED), set(serials)
+        while True:
+            old = shelf.current(LIST)
+            if shelf.replace(LIST, old, _signed(authority, _entries(old), new, now)):
+                return  # else another process has put some on it meanwhile
+
+
+def _signed(
+    authority: Authority, old: list[x509.RevokedCertificate], serials: set[int], now: int
+) -> bytes:
+    at = datetime.fromtimestamp(now, UTC)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.certificate.subject)
+        .last_update(at)
+        # It is read by the hub's own processes alone, and replaced when it changes.
+        .next_update(authority.certificate.not_valid_after_utc)
+    )
+    for entry in old:
+        builder = builder.add_revoked_certificate(entry)
+    for serial in sorted(serials - {entry.serial_number for entry in old}):
+        builder = builder.add_revoked_certificate(
+            x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(at).build()
         )
-        old = _entries(self._list) if self._list.exists() else []
-        for entry in old:
-            builder = builder.add_revoked_certificate(entry)
-        for serial in sorted(set(serials) - {entry.serial_number for entry in old}):
-            builder = builder.add_revoked_certificate(
-                x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(at).build()
-            )
-        signed = builder.sign(authority.key, SHA256())
-        write_atomically(self._list, signed.public_bytes(Encoding.PEM))
-
-    def _read(self, path: Path, read: Callable[[Path], _Read]) -> _Read | None:
-        """Return a file's contents, read again when it is another than before; None without it."""
-        try:
-            found = path.stat()
-        except FileNotFoundError:
-            return None
-        stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
-        known = self._known.get(path)
-        if known is None or known[0] != stamp:
-            # Stamped before it was read: if it is replaced in between, it is read once more.
-            known = self._known[path] = stamp, read(path)
-        value: _Read = known[1]
-        return value
+    return builder.sign(authority.key, SHA256()).public_bytes(Encoding.PEM)
 
 
-def _serials(path: Path) -> frozenset[int]:
-    return frozenset(entry.serial_number for entry in _entries(path))
-
-
-def _entries(path: Path) -> list[x509.RevokedCertificate]:
+def _entries(data: bytes | None) -> list[x509.RevokedCertificate]:
+    if data is None:
+        return []
     try:
-        return list(x509.load_pem_x509_crl(path.read_bytes()))
+        return list(x509.load_pem_x509_crl(data))
     except ValueError as error:
-        raise ConfigError(
-            f"{path.name}: not a revocation list; restore it from a backup"
-        ) from error
+        raise ConfigError(f"{LIST}: not a revocation list; restore it from a backup") from error

@@ -93,6 +93,4 @@ class Attachment:
         forwarded = Envelope(
             self._run.name, self._label, envelope.kind, self.party, envelope.body
         ).encode()
-        self._run.put(
-            self._label, self.party, recipient, forwarded, timeout_s, stream=self._stream
-        )
+        self._run.put(self._label, self.party, recipient, forwarded, timeout_s, stream=self._stream)

@@ -3,7 +3,9 @@
 Ordering: frames from one sender to one recipient within a phase are handed out in the
 order in which they came in. Durability: none; a phase whose stream breaks is started again.
 Memory: at most `queue_bytes` wait in a run, or one frame if that is larger; a sender that
-would exceed it waits, and through its stream so does the node (HTTP/2 flow control).
+would exceed it waits, and through its stream so does the node (HTTP/2 flow control). From a
+party that may come back one window more is taken, and not acknowledged, so that its own
+acknowledgements never stand behind frames for which there is no space.
 Concurrency: one lock per run, held for dictionary work only and never while bytes are copied.
 
 A phase ends for its parties in one of three ways: each leaves on purpose (LEFT to the
@@ -43,7 +45,7 @@ class Outlet:
         session: of the node's end; None for one that cannot come back.
         stream: number of the stream that serves the party; none has it while it is away.
         received: numbered frames that came from the party.
-        unacknowledged_bytes: of these, not acknowledged yet.
+        acknowledged: of these, told to it as arrived; `unacknowledged_bytes` are in the rest.
         heard_at: when anything last came from it, on the monotonic clock.
         lost: whether it is away and may come back.
     """
@@ -54,6 +56,7 @@ class Outlet:
     session: bytes | None = None
     stream: int = 0
     received: int = 0
+    acknowledged: int = 0
     unacknowledged_bytes: int = 0
     heard_at: float = 0.0
     lost: bool = False
@@ -129,11 +132,12 @@ class Run:
         self._traffic[party, label, "received"] -= again
         outlet.stream += 1
         outlet.lost = False
-        outlet.unacknowledged_bytes = 0
         outlet.heard_at = monotonic()
         # Wakes what still serves the former stream, which then ends.
         outlet.wakeup.notify_all()
         self._space.notify_all()
+        # This tells it that all has arrived, without counting as room for more.
+        outlet.acknowledged = outlet.received
         return outlet.stream, outlet.received
 
     def lose(self, label: str, party: str, stream: int) -> tuple[int, float] | None:
@@ -199,7 +203,8 @@ class Run:
         with self._lock:
             phase = self._phases[label]
             outlet = phase.outlets[recipient]
-            while not self._fits(frame) and not outlet.ended:
+            source = phase.outlets[sender]
+            while not (outlet.ended or self._fits(frame) or _has_credit(source)):
                 self._check_present(label, phase, sender, stream)
                 left_s = None if ends_at is None else ends_at - monotonic()
                 if left_s is not None and left_s <= 0:
@@ -211,7 +216,7 @@ class Run:
                     )
                 self._space.wait(left_s)
             self._check_present(label, phase, sender, stream)
-            self._count(phase.outlets[sender], len(frame))
+            self._count(source, len(frame))
             if outlet.ended:
                 return
             self._queued += len(frame)
@@ -234,7 +239,7 @@ class Run:
                 return (
                     outlet.stream != stream
                     or outlet.ended
-                    or outlet.unacknowledged_bytes >= ACKNOWLEDGE_EVERY
+                    or self._owes_acknowledgement(outlet)
                     or (len(outlet.frames) > 0 and outlet.frames.held_bytes < WINDOW_BYTES)
                 )
 
@@ -242,15 +247,16 @@ class Run:
             if outlet.stream != stream:
                 return None
             resumable = outlet.session is not None
-            if resumable and (not in_time or outlet.unacknowledged_bytes >= ACKNOWLEDGE_EVERY):
-                outlet.unacknowledged_bytes = 0
-                return acknowledgement(self.name, label, outlet.received).encode()
+            if resumable and (not in_time or self._owes_acknowledgement(outlet)):
+                if self._has_room():
+                    outlet.acknowledged, outlet.unacknowledged_bytes = outlet.received, 0
+                return acknowledgement(self.name, label, outlet.acknowledged).encode()
             if not len(outlet.frames):
                 return None
             frame = outlet.frames.take(keep=resumable)
             self._queued -= len(frame)
             self._traffic[party, label, "received"] += len(frame)
-            self._space.notify_all()
+            self._made_room(label)
             return frame
 
     def leave(self, label: str, party: str, stream: int) -> None:
@@ -371,7 +377,19 @@ class Run:
         outlet.heard_at = monotonic()
         if outlet.session is not None:
             outlet.unacknowledged_bytes += size
-            if outlet.unacknowledged_bytes >= ACKNOWLEDGE_EVERY:
+            if self._owes_acknowledgement(outlet):
+                outlet.wakeup.notify_all()
+
+    def _owes_acknowledgement(self, outlet: Outlet) -> bool:
+        return outlet.unacknowledged_bytes >= ACKNOWLEDGE_EVERY and self._has_room()
+
+    def _has_room(self) -> bool:
+        return self._queued < self._queue_bytes
+
+    def _made_room(self, label: str) -> None:
+        self._space.notify_all()
+        for outlet in self._phases[label].outlets.values():
+            if self._owes_acknowledgement(outlet):
                 outlet.wakeup.notify_all()
 
     def _fits(self, frame: bytes) -> bool:
@@ -421,3 +439,8 @@ class Run:
         outlet.lost = False
         outlet.wakeup.notify_all()
         self._space.notify_all()
+
+
+def _has_credit(source: Outlet) -> bool:
+    """Whether one window more may come from a party whose acknowledgement is withheld."""
+    return source.session is not None and source.unacknowledged_bytes < WINDOW_BYTES

@@ -21,6 +21,7 @@ from typing import Any
 
 import grpc
 
+from compliance.atrest.secrets import read_secret
 from protocols.errors import MalformedMessageError, ProtocolError
 from protocols.link import (
     HEARTBEAT_S,

@@ -20,6 +20,7 @@ from compliance.errors import NotPermittedError
 from compliance.policy.decision import Decision
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.tlog.entry import Outcome
+from protocols.versions import IncompatibleVersionError, offer, require_neighbours
 from protocols.vertical.plan import HUB, TrainingPlan
 from server.log.journal import HubJournal
 from server.training.coordinator import State
@@ -66,7 +67,7 @@ class Training:
         match phase:
             case "plan":
                 self._propose(nodes)
-                body = {"plan": self._plan.encode().decode()}
+                body = {"plan": self._plan.encode().decode(), "wire": offer()}
             case "align":
                 self._control(
                     {"action": "start", "run": self._plan.run, "phase": "align", "terms": {}}
@@ -90,6 +91,8 @@ class Training:
         values = {name: _object(name, body) for name, body in bodies.items()}
         match phase:
             case "plan":
+                for name, value in values.items():
+                    _check_version(name, value)
                 self._announcements = {
                     name: _text(value, "announcement") for name, value in values.items()
                 }
@@ -196,6 +199,15 @@ def _object(name: str, body: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedMessageError(f"reply of {name}: must be an object")
     return value
+
+
+def _check_version(name: str, value: Mapping[str, Any]) -> None:
+    """Refuse a partner whose program is too many versions away; silence is the first version."""
+    theirs = value.get("wire", "")
+    try:
+        require_neighbours(hub=offer(), node=theirs if isinstance(theirs, str) else "?")
+    except (IncompatibleVersionError, MalformedMessageError) as error:
+        raise type(error)(f"reply of {name}: {error}") from error
 
 
 def _text(value: Mapping[str, Any], name: str) -> str:

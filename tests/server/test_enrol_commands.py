@@ -10,7 +10,7 @@ from clients.keys import certificate_request, create_keys
 from compliance.clock import SystemClock
 from compliance.staff.passwords import Cost
 from protocols.enrolment.code import InvitationCode
-from protocols.enrolment.words import sign_join
+from protocols.enrolment.words import prove_asking, sign_join
 from protocols.tlog.entry import Entry, Outcome
 from server.cli import app
 from server.enrolment.invitations import Invitations
@@ -116,6 +116,45 @@ def test_request_is_answered_once(hub, request_of):
     code, _, error = said("approve", hub, "telecom", "--as", "amy")
     assert (code, "no request waits under this name" in error) == (EXIT_CONFIG, True)
     assert len(entries(hub)) == before
+
+
+def test_request_is_rejected_with_a_reason_that_its_node_is_told(hub, request_of):
+    keys, request = request_of("telecom")
+    number = ask(hub, invited(hub), keys, request)
+    code, value, _ = said("reject", hub, "telecom", "--reason", "the key differs", "--as", "amy")
+    assert (code, value["rejected"], value["number"]) == (0, True, number)
+    last = entries(hub)[-1]
+    assert (last.act, last.outcome, last.policies) == (
+        "approve_partner", Outcome.REFUSED, ("rejected",),
+    )  # fmt: skip
+    assert last.recipients == ("telecom",)
+    with open_log(HubHome(hub)) as log:
+        enrolment = Enrolment(HubHome(hub), log.office, clock=SystemClock())
+        proof = prove_asking(keys.identity, "lianfang", number, SystemClock().now())
+        found = enrolment.standing(number, proof, "127.0.0.1")
+    assert (found.state, found.welcome, found.reason) == ("rejected", None, "the key differs")
+    # Nobody can take it in any more, or reject it twice; and the partner may be invited again.
+    before = len(entries(hub))
+    for again in (("approve", *BY_TWO), ("reject", "--reason", "no", "--as", "amy")):
+        code, _, error = said(again[0], hub, "telecom", *again[1:])
+        assert (code, "no request waits under this name" in error) == (EXIT_CONFIG, True)
+    assert len(entries(hub)) == before
+    assert HubHome(hub).partners() == {}
+    ask(hub, invited(hub), keys, request)
+    assert said("approve", hub, "telecom", *BY_TWO)[0] == 0
+
+
+def test_only_who_may_take_in_may_reject(hub, request_of):
+    keys, request = request_of("telecom")
+    ask(hub, invited(hub), keys, request)
+    for who in ((), ("--as", "olga"), ("--as", "carl")):
+        code, _, error = said("reject", hub, "telecom", "--reason", "no", *who)
+        assert (code, "only who may take partners in" in error) == (EXIT_REFUSED, True)
+        assert entries(hub)[-1].outcome is Outcome.REFUSED
+    for reason in (" ", "two\nlines", "a" * 501):
+        code, _, error = said("reject", hub, "telecom", "--reason", reason, "--as", "amy")
+        assert (code, error.startswith("--reason: ")) == (EXIT_CONFIG, True)
+    assert said("approve", hub, "telecom", *BY_TWO)[0] == 0
 
 
 def test_consent_for_one_request_takes_in_no_other(hub, request_of):

@@ -21,11 +21,13 @@ from clients.node.session import Session, check_unused
 from clients.node.spending import open_ledger, scopes
 from clients.node.standing_state import standing_objection
 from clients.office import node_office
+from clients.versions import check_hub
 from compliance.errors import NotPermittedError
 from compliance.policy.actors import Person
 from protocols.errors import MalformedMessageError, UnsupportedParameterError
 from protocols.phase import PhaseReply, PhaseRequest, done, refused
 from protocols.seal import announce
+from protocols.versions import offer
 from protocols.vertical.budget import run_event
 from protocols.vertical.plan import TrainingPlan
 
@@ -75,7 +77,7 @@ def _announced(home: Home, plan: TrainingPlan) -> PhaseReply:
     identity = load_keys(home.keys).identity
     public = session.ephemeral.public_key().public_bytes_raw()
     announcement = announce(identity, plan.run, plan.digest, session.ours, public)
-    return done(json.dumps({"announcement": announcement.hex()}))
+    return done(json.dumps({"announcement": announcement.hex(), "wire": offer()}))
 
 
 def _by_standing(home: Home) -> Objection | None:
@@ -102,11 +104,14 @@ def _by_policy(home: Home, plan: TrainingPlan) -> Objection | None:
 
 def _plan_of(request: PhaseRequest) -> TrainingPlan:
     try:
-        text = json.loads(request.body)["plan"]
-    except (ValueError, KeyError, TypeError) as error:
+        body = json.loads(request.body)
+        text, wire = body["plan"], body.get("wire", "")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MalformedMessageError("plan: the request holds none") from error
-    if not isinstance(text, str):
-        raise MalformedMessageError("plan: must be text")
+    if not isinstance(text, str) or not isinstance(wire, str):
+        raise MalformedMessageError("plan: plan and wire must be text")
+    # Before the plan is read: of another version it may mean something else.
+    check_hub(wire)
     plan = TrainingPlan.decode(text.encode())
     if plan.run != request.run:
         raise MalformedMessageError("plan: belongs to another run")

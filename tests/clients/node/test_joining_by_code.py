@@ -22,7 +22,7 @@ from clients.keys import (
 )
 from clients.lookup.https import HubRefusedError
 from clients.node import enrolling
-from clients.node.enrolling import StillWaitingError, join_by_code
+from clients.node.enrolling import RejectedError, StillWaitingError, join_by_code
 from clients.node.home import Home
 from clients.node.joining import keep_welcome
 from clients.node.renewing import Renewal, is_due, load_certificate, renew, renew_if_due
@@ -146,6 +146,23 @@ def test_two_nodes_with_one_code_and_one_comes_in(town, place, tmp_path):
         join_by_code(second, code, wait_s=0)
     place.approve("telecom")
     assert join_by_code(town.node("telecom"), code, wait_s=0) == HUB
+
+
+def test_rejected_node_is_told_why_and_changes_nothing(town, place):
+    node, code, before = town.node("telecom"), place.code(), town.files("telecom")
+
+    def turn_down(_):
+        invitations = Invitations(place.home.root)
+        number = invitations.waiting()["telecom"]
+        invitations.answer(number, {"rejected": "the key \x1b[2J differs", "at": 1})
+
+    for _ in range(2):
+        with pytest.raises(RejectedError, match="rejected the request: the key ") as caught:
+            join_by_code(node, code, wait_s=30, sleep=turn_down)
+        assert str(caught.value).isprintable()
+        assert explain(caught.value) is Exit.REFUSED
+    assert town.files("telecom") == before
+    assert place.home.partners() == {}
 
 
 def test_codes_that_do_not_count_change_nothing(town, place):

@@ -226,7 +226,6 @@ OUT_OF_RANGE = [
     ({"compute": ("insurer", "telecom")}, "compute"),
     ({"compute": ("insurer", "telecom", "telecom")}, "compute"),
     ({"compute": ("insurer", "telecom", "bank")}, "compute"),
-    ({"compute": ("insurer", "hub", "police")}, "compute"),
     ({"membership": "open"}, "membership"),
     ({"on_refusal": "ask"}, "on_refusal"),
     ({"sample_fraction": 0.0}, "sample_fraction"),
