@@ -24,7 +24,8 @@ from clients.bench.meters import Usage, measured, peak_rss_mb, surroundings
 from clients.bench.people import made_up_numbers
 from clients.bench.reporting import KIND, publish_reports, write_reports
 from clients.desk.desk import Desk
-from clients.desk.screening import Screening, Summary
+from clients.desk.screened import Summary
+from clients.desk.screening import Screening
 from compliance.clock import SystemClock
 from protocols.group.select import load_group
 from protocols.lookup.light import Colour

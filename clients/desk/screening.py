@@ -10,8 +10,6 @@ The result names rows, colours and codes of reasons. Identifiers are in it only 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,60 +22,20 @@ from clients.desk.desk import Desk
 from clients.desk.journal import CheckEntry
 from clients.desk.matching import Lights, match_all
 from clients.desk.policy import OnDense
-from clients.desk.ranges import DenseRange, find_dense
+from clients.desk.ranges import find_dense
+from clients.desk.screened import MALFORMED, SHARED, Preview, Summary
 from clients.lookup.evaluating import OnProgress
 from compliance.errors import NotPermittedError
 from compliance.policy.actors import Principal
 from protocols.identifiers import IdentifierKind
 from protocols.link import TransportError
-from protocols.lookup.light import Colour
 from protocols.lookup.payload import Use, month_of
 from protocols.lookup.request import Purpose
 from protocols.oprf.errors import WrongEpochError
 
 # What one core of a plain machine does, all parties together on it; for the estimate only.
 EVALUATIONS_PER_S = 4_000
-MALFORMED, SHARED = "malformed", "shared"
 _OPEN_NONE = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What a screening will cost.
-
-    Attributes:
-        quota_left: None if the hub cannot be asked at the moment.
-        dense: numbers side by side among those that would be asked, if there are too many.
-    """
-
-    rows: int
-    valid: int
-    malformed: int
-    duplicates: int
-    shared: int
-    cached: int
-    needed: int
-    quota_left: int | None
-    seconds: int
-    dense: DenseRange | None
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a screening found.
-
-    Attributes:
-        lights: rows by colour; `malformed` and `shared` for rows without a light.
-        changes: customers by colour before and now; None for one not screened before.
-        absent: contributors whose tables were missing or too old.
-        problem: why tables could not be brought up to date, if so.
-    """
-
-    evaluated: int
-    lights: Mapping[str, int]
-    changes: Mapping[tuple[Colour | None, Colour], int]
-    absent: tuple[str, ...]
-    problem: str
 
 
 class Screening:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from clients.desk.desk import Finding
-from clients.desk.screening import MALFORMED, SHARED, Preview, Summary
+from clients.desk.screened import MALFORMED, SHARED, Preview, Summary
 from protocols.lookup.light import Colour, Light
 from protocols.lookup.wording import Language, shared_sentence, word_light, word_reason
 
