@@ -200,6 +200,24 @@ def serve(
 
 
 @app.command()
+def load(
+    rate: Annotated[float, typer.Option(min=0.1, help="Lookups a second.")] = 200.0,
+    seconds: Annotated[float, typer.Option(min=1.0, help="For how long.")] = 60.0,
+    nodes: Annotated[int, typer.Option(min=3, help="Nodes that are connected in all.")] = 3,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.")
+    ] = None,
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Send lookups at a steady rate through the API, beside many connected nodes."""
+    from clients.bench.load import load_text, measure_load
+
+    tell = _teller(quiet=output is Format.JSON)
+    figures = measure_load(rate=rate, seconds=seconds, nodes=nodes, tell=tell)
+    _tell(figures, json_file, output, load_text(figures), "lianfang bench lookup")
+
+
+@app.command()
 def log(
     entries: Annotated[int, typer.Option(min=1, help="Entries to read and verify.")] = 70_000,
     threads: Annotated[int, typer.Option(min=1, help="Threads that append at a time.")] = 16,

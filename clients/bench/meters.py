@@ -47,6 +47,11 @@ def peak_rss_mb(pid: int) -> float:
     return _status_kb(pid, "VmHWM") / 1024
 
 
+def resident_mb(pid: int) -> float:
+    """Return the memory that a process has resident now, maps included."""
+    return _status_kb(pid, "VmRSS") / 1024
+
+
 def reset_peak(pid: int) -> None:
     """Let the peak begin anew (proc(5), clear_refs)."""
     (_PROC / str(pid) / "clear_refs").write_text("5")

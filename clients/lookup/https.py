@@ -83,7 +83,7 @@ class Https:
         limits = httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0))
         self._client = httpx.Client(
             base_url=f"https://{address}",
-            verify=_context(credentials),
+            verify=client_context(credentials),
             timeout=limits,
             # Records do not compress, and an answer is as long as it says.
             headers={"Accept-Encoding": "identity", **HEADERS},
@@ -193,7 +193,12 @@ class Https:
             ) from error
 
 
-def _context(credentials: Credentials) -> ssl.SSLContext:
+def client_context(credentials: Credentials) -> ssl.SSLContext:
+    """Return what a call to the hub needs of TLS: its authority, and this node's certificate.
+
+    Raises:
+        TransportError: the credentials cannot be read.
+    """
     try:
         context = ssl.create_default_context(cafile=str(credentials.authority))
         with secret_file(credentials.key) as key:
