@@ -1,4 +1,4 @@
-"""`lianfang`: demo, node, staff, desk, feed, holder, audit, bench.
+"""`lianfang`: demo, node, staff, desk, feed, holder, audit, keys, backup, bench.
 
 Results go to standard output, progress to standard error. Heavy modules are imported by
 the command that needs them, so that help is at hand at once.
@@ -13,6 +13,8 @@ import typer
 
 from clients.audit.cli import app as audit
 from clients.bench.cli import app as bench
+from clients.cli_backup import backup, restore, settle
+from clients.cli_keys import app as keys
 from clients.demo.cli import demo
 from clients.desk.cli import app as desk
 from clients.feed.cli import app as feed
@@ -34,8 +36,11 @@ app.add_typer(desk, name="desk")
 app.add_typer(feed, name="feed")
 app.add_typer(holder, name="holder")
 app.add_typer(audit, name="audit")
+app.add_typer(keys, name="keys")
 app.add_typer(bench, name="bench")
 app.command(name="demo")(demo)
+for _command in (backup, restore, settle):
+    app.command()(_command)
 
 
 def main() -> None:

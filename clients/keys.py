@@ -149,12 +149,31 @@ def store_certificate(directory: Path, certificate: bytes, authority: bytes) -> 
         KeyStoreError: damaged, for another key, or not signed by the authority sent along.
     """
     keys = load_keys(directory)
+    if _is_in_use(directory, certificate):
+        # The company's own, which the hub has taken as it is; its chain stays beside it.
+        write_atomically(directory / AUTHORITY, authority)
+        return credentials(directory)
     leaf = _issued(certificate, authority)
     if leaf.public_key() != keys.tls.public_key():
         raise KeyStoreError("certificate from the hub: made for another key; request it again")
     write_atomically(directory / AUTHORITY, authority)
     write_atomically(directory / CERTIFICATE, certificate)
     return credentials(directory)
+
+
+def hub_name(directory: Path) -> str:
+    """Return the name of the hub that this node has joined, as its authority says it.
+
+    Raises:
+        KeyStoreError: it has joined none.
+    """
+    try:
+        authority = x509.load_pem_x509_certificate((directory / AUTHORITY).read_bytes())
+        names = authority.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
+    except (OSError, ValueError, x509.ExtensionNotFound) as error:
+        raise KeyStoreError(f"{AUTHORITY}: cannot be read; join a hub first") from error
+    return uri.removeprefix("spiffe://").partition("/")[0]
 
 
 def credentials(directory: Path) -> Credentials:
@@ -167,6 +186,15 @@ def _request(key: ec.EllipticCurvePrivateKey, name: str) -> bytes:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject)
     return request.sign(key, SHA256()).public_bytes(Encoding.PEM)
+
+
+def _is_in_use(directory: Path, certificate: bytes) -> bool:
+    """Report whether the very certificate is the one that lies here already."""
+    try:
+        found = x509.load_pem_x509_certificate((directory / CERTIFICATE).read_bytes())
+        return found == x509.load_pem_x509_certificate(certificate)
+    except (OSError, ValueError):
+        return False
 
 
 def _issued(certificate: bytes, authority: bytes) -> x509.Certificate:

@@ -19,6 +19,9 @@ from enum import StrEnum
 from protocols.errors import MalformedMessageError
 
 PHASES = ("plan", "align", "prepare", "train", "validate", "score", "finish")
+# Of runs in which members of a block train an expert together: rounds, then encoding anew.
+LEARN, ENCODE = "learn", "encode"
+ALL_PHASES = (*PHASES[:3], LEARN, ENCODE, *PHASES[3:])
 # The code of a partner that ran out of time: it was waiting, most likely for another one.
 DEADLINE = "deadline"
 # The code of a partner whose work ended because another partner was gone.
@@ -58,7 +61,7 @@ class PhaseRequest:
 
     def __post_init__(self) -> None:
         verify_run_name(self.run)
-        if self.phase not in PHASES:
+        if self.phase not in ALL_PHASES:
             raise MalformedMessageError("phase request: phase is unknown")
         _verify_range("attempt", self.attempt, MAX_ATTEMPT)
         _verify_range("deadline_s", self.deadline_s, MAX_DEADLINE_S)
@@ -149,7 +152,7 @@ def failed(code: str, reason: str) -> PhaseReply:
 
 def message_type(phase: str) -> str:
     """Name the Flower message type of a phase."""
-    return "train.train" if phase == "train" else f"query.{phase}"
+    return f"train.{phase}" if phase in {"train", LEARN} else f"query.{phase}"
 
 
 def phase_of(kind: str) -> str:
@@ -158,7 +161,7 @@ def phase_of(kind: str) -> str:
     Raises:
         MalformedMessageError: if it is the type of no phase.
     """
-    for phase in PHASES:
+    for phase in ALL_PHASES:
         if kind == message_type(phase):
             return phase
     raise MalformedMessageError("message type: belongs to no phase")

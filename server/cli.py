@@ -1,4 +1,4 @@
-"""`lianfang-hub`: init, staff, invite, approve, revoke, renew, agreement, serve, epoch and more.
+"""`lianfang-hub`: init, staff, invite, approve, reject, revoke, renew, serve, status and more.
 
 Results go to standard output, progress to standard error. Heavy modules are imported by
 the command that needs them, so that help is at hand at once.
@@ -17,13 +17,19 @@ import typer
 
 from compliance.operation.settings import LogFormat
 from server.cli_agreement import app as agreement
+from server.cli_authority import app as authority
+from server.cli_backup import backup, restore, settle
 from server.cli_enrol import approve, invite, reject, renew, revoke
 from server.cli_epoch import app as epoch
+from server.cli_keys import app as keys
 from server.cli_log import app as log
 from server.cli_propose import propose
 from server.cli_staff import app as staff
+from server.cli_status import status
+from server.cli_workers import serve_api
+from server.console.cli import console
 from server.operation.options import LogFormatOption
-from server.output import EXIT_CONFIG, EXIT_FAILED, Format, Formatted, explain, say
+from server.output import EXIT_FAILED, Format, Formatted, explain, say
 
 _LOOK_EVERY_S = 0.5
 
@@ -36,10 +42,14 @@ app = typer.Typer(
 )
 
 
-for _command in (invite, approve, reject, revoke, renew, propose):
+for _command in (invite, approve, reject, revoke, renew, propose, status, backup, restore, settle):
     app.command()(_command)
+app.command(name="serve-api")(serve_api)
+app.command()(console)
 app.add_typer(agreement, name="agreement")
+app.add_typer(authority, name="authority")
 app.add_typer(epoch, name="epoch")
+app.add_typer(keys, name="keys")
 app.add_typer(log, name="log")
 app.add_typer(staff, name="staff")
 
@@ -117,7 +127,7 @@ def serve(
     """Serve the link, the API and Flower until stopped."""
     from compliance.operation.logs import configure_logging
     from server.home import HubHome
-    from server.serving import register_partners, run_directly
+    from server.serving import register_partners, run_directly, take_up_renewal
     from server.serving import serve as serve_hub
 
     configure_logging(log_format)
@@ -141,6 +151,8 @@ def serve(
         known: set[str] = set()
         while True:
             joined = set(home.partners())
+            if hub.superlink is not None:
+                take_up_renewal(hub.superlink)
             if hub.superlink is not None and joined != known:
                 register_partners(home, hub.superlink.control)
                 known = joined
@@ -153,39 +165,49 @@ def serve(
 def run_command(
     directory: Directory,
     run: Annotated[str, typer.Argument(help="A proposed run.")],
+    wait: Annotated[
+        float, typer.Option(help="Seconds to wait for partners that are not there.", min=0)
+    ] = 0.0,
     output: Formatted = Format.TEXT,
 ) -> None:
-    """Start a proposed run on the hub that is being served, and follow it."""
+    """Start a proposed run on the hub that is being served, once its partners are there."""
     from server.following import Follower
     from server.home import HubHome
     from server.serving import run_over_flower
 
     home = HubHome(directory)
-    with Follower(quiet=output is Format.JSON) as follower:
-        state = run_over_flower(home, run, follower.show)
+    quiet = output is Format.JSON
+    with Follower(quiet=quiet) as follower:
+        state = run_over_flower(
+            home, run, follower.show, wait_s=wait, tell=_tell_quietly if quiet else _tell_absent
+        )
     _tell_end(directory, output, state)
 
 
 @app.command()
 def doctor(directory: Directory, output: Formatted = Format.TEXT) -> None:
     """Check the hub's directory and say how to mend what is wrong."""
+    from compliance.checkup import AGAIN, Examined
     from server.checks import examine
 
     findings = examine(directory)
-    good = all(finding["ok"] for finding in findings)
-    lines = [
-        f"{'PASS' if finding['ok'] else 'FAIL'}  {finding['check']}"
-        + ("" if finding["ok"] else f": {finding['found'] or finding['cure']}")
-        for finding in findings
-    ]
+    examined = Examined.of(findings)
     say(
         output,
-        {"ok": good, "checks": findings},
-        "\n".join(lines),
-        f"lianfang-hub serve {directory}" if good else "mend what failed, then run this again",
+        examined.fields(),
+        examined.text,
+        f"lianfang-hub serve {directory}" if examined.good else AGAIN,
     )
-    if not good:
-        raise typer.Exit(EXIT_CONFIG)
+    if not examined.good:
+        raise typer.Exit(examined.exit)
+
+
+def _tell_absent(line: str) -> None:
+    typer.echo(f"waiting for {line}", err=True)
+
+
+def _tell_quietly(line: str) -> None:
+    """Say nothing: who is missing in the end stands in the error."""
 
 
 def _tell_end(directory: Path, output: Format, state: dict[str, Any]) -> None:

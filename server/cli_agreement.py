@@ -230,10 +230,9 @@ def _home(directory: Path) -> HubHome:
 
 
 def _store(home: HubHome) -> AgreementStore:
-    from compliance.office.opening import agreements_in
-    from server.office import PartnerKeys
+    from server.office import agreements_of
 
-    return agreements_in(home.root, PartnerKeys(home))
+    return agreements_of(home)
 
 
 @contextmanager

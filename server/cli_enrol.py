@@ -156,10 +156,11 @@ def renew(directory: Directory, output: Formatted = Format.TEXT) -> None:
     home.renew_server(unix_now())
     say(
         output,
-        {"renewed": ["server", "hub"], "restart": True},
-        "Made new certificates for the server and the hub's own programs.\n"
-        "They count from the next start: stop and start `lianfang-hub serve` when no run is going.",
-        f"lianfang-hub serve {directory}",
+        {"renewed": ["server", "hub", "token"], "restart": False},
+        "Made new certificates for the server and the hub's own programs, and a new key for access "
+        "tokens.\nA hub that is being served shows them from the next connection on; Flower's part "
+        "starts anew by itself once no run is going.",
+        f"lianfang-hub doctor {directory}",
     )
 
 

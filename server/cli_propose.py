@@ -6,12 +6,14 @@ What the operator leaves out is the usual value within what the agreement in for
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from server.acting import AsOption
+from server.cli_status import presence_lines, presence_of
 from server.output import Format, Formatted, say
 
 if TYPE_CHECKING:
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 def propose(
     directory: Annotated[Path, typer.Argument(help="The hub's directory.")],
     run: Annotated[str, typer.Argument(help="A new name for the run.")],
-    label_holder: Annotated[str, typer.Option(help="The partner that holds the label.")],
+    label_holder: Annotated[
+        str, typer.Option(help="The partner that holds the label; others of its kind join it.")
+    ],
     epsilon: Annotated[
         float | None, typer.Option(help="Privacy cost of the whole run; 1 if the agreement lets.")
     ] = None,
@@ -105,6 +109,7 @@ def propose(
             expected_rows=expected_rows,
             compute=agreed.compute,
             neural={name: neural_share / len(experts) for name in experts},
+            roles=agreed.roles,
         )
         who = acting(home.root, log.office, name=by)
 
@@ -112,12 +117,28 @@ def propose(
             log.journal.run_proposed(plan, by=who.by)
 
         plan = store_proposal(home.root, choices, chosen, enter=decide)
+    present = presence_of(home)
+    shown = presence_lines(present, sorted(plan.names))
     say(
         output,
-        {"run": run, "plan_hash": plan.digest.hex(), "plan": json.loads(plan.encode())},
-        f"Proposed {run}: {', '.join(plan.names)}; "
+        {
+            "run": run,
+            "plan_hash": plan.digest.hex(),
+            "plan": json.loads(plan.encode()),
+            "presence": None if present is None else [asdict(found) for found in present],
+        },
+        f"Proposed {run}: {told(plan)}; "
         f"epsilon {plan.epsilon:g}, delta {plan.delta:g}, {steps} steps; pseudonyms "
         + (f"of epoch {plan.epoch}.\n" if plan.epoch else "by the partners' keyed hash.\n")
-        + f"Plan hash {plan.digest.hex()}.",
+        + f"Plan hash {plan.digest.hex()}.\n"
+        + "\n".join(shown),
         f"lianfang-hub run {directory} {run}",
+    )
+
+
+def told(plan: TrainingPlan) -> str:
+    """Name the partners of a plan, those of one kind together."""
+    return ", ".join(
+        f"{kind.name} ({' and '.join(kind.names)})" if kind.is_shared else kind.first.name
+        for kind in plan.kinds
     )

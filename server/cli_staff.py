@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from server.acting import AsOption, SecondOption, acting, new_password
+from server.console.cli import bind, unbind
 from server.output import Format, Formatted, say
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from compliance.staff.staff import Staff
 
 app = typer.Typer(help="People: accounts, roles, second persons.", no_args_is_help=True)
+app.command()(bind)
+app.command()(unbind)
 
 Directory = Annotated[Path, typer.Argument(help="The hub's directory.")]
 Name = Annotated[str, typer.Argument(help="The account.")]

@@ -2,7 +2,7 @@
 
 hub.json              name, host, ports, and the database if that is not SQLite
 identity.key          Ed25519: signs epoch manifests, table listings and receipts for years
-authority/            ca.crt, ca.key, server.pem, server.key, hub.pem, hub.key
+authority/            ca.crt, ca.key, server.pem, server.key, hub.pem, hub.key, token.key
 state.sqlite          partners, enrolment, agreements and more, unless hub.json names a database;
                       see server.keeping.place
 holder/               epochs, and the hub's shares of their keys
@@ -21,9 +21,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -55,9 +57,15 @@ from server.identity.authority import (
 )
 from server.identity.issued import Issued, Revocations, is_revoked
 from server.identity.peer import check_hub_name
+from server.identity.trusted import TrustedAuthorities
 from server.keeping.place import keeping_of
 
+if TYPE_CHECKING:
+    from server.tokens.signing import TokenKey
+
 _REQUEST_FIELDS = {"name", "tls_request", "identity", "flower_public", "contract"}
+# The certificate of a partner that has an authority of its own, in a join request.
+BROUGHT = "certificate"
 _OPTIONAL = ("contact", "database", "metrics", "otel", "proxies", "public")
 _PUBLIC = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[1-9][0-9]{0,4})?")
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
@@ -157,6 +165,7 @@ class HubHome:
         authority = create_authority(self.authority, name, now)
         issue_server(authority, self.authority, _hosts(host), now)
         issue_control(authority, self.authority, now)
+        self._token_key().made()
         private = Ed25519PrivateKey.generate().private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
@@ -194,14 +203,15 @@ class HubHome:
                 certificate is issued.
 
         Raises:
-            ConfigError: the request is not one, the name is taken by another key, or the
-                partner was revoked.
+            ConfigError: the request is not one, the name is taken by another key, the partner
+                was revoked, or the certificate that it brings is of no authority of its own.
         """
         check_request(request)
         name = request["name"]
         self._check_new(request)
+        brought = self._check_brought(request, now)
         enter(request)
-        welcome = self._welcome(name, request["tls_request"], now)
+        welcome = self._welcome(name, request["tls_request"], now, brought)
         kept = {key: request[key] for key in sorted(_REQUEST_FIELDS - {"tls_request"})}
         self._keep(name, kept)
         return welcome
@@ -217,7 +227,11 @@ class HubHome:
         return self._welcome(name, tls_request, now)
 
     def renew_server(self, now: int) -> None:
-        """Replace the hub's own certificates and their keys; the authority stays."""
+        """Replace the hub's own certificates and their keys; the authority stays.
+
+        So is the key that signs access tokens, whose last ones are still taken until they end.
+        """
+        self._token_key().replace()
         settings, authority = self.settings(), load_authority(self.authority)
         issue_server(authority, self.authority, _hosts(settings.host), now)
         issue_control(authority, self.authority, now)
@@ -269,6 +283,11 @@ class HubHome:
             raise UnsupportedParameterError(f"{name}: was revoked and is no partner any more")
         return kept
 
+    def _token_key(self) -> TokenKey:
+        from server.tokens.signing import TokenKey  # noqa: PLC0415  loads joserfc
+
+        return TokenKey(self.authority)
+
     def _check_new(self, request: dict[str, Any]) -> None:
         """Refuse a name or a key that is another partner's, or was a revoked one's."""
         name = request["name"]
@@ -287,10 +306,30 @@ class HubHome:
                     "choose another name, or make a new node"
                 )
 
-    def _welcome(self, name: str, tls_request: str, now: int) -> dict[str, Any]:
-        settings = self.settings()
-        certificate = issue_node(load_authority(self.authority), tls_request.encode(), name, now)
-        Issued(self.root).add(name, certificate, now)
+    def _check_brought(self, request: dict[str, Any], now: int) -> bytes:
+        """Return the certificate that a partner brings along, or nothing if it brings none."""
+        brought = str(request.get(BROUGHT, "")).encode()
+        if not brought:
+            return b""
+        trusted = TrustedAuthorities(self.root, self.settings().name)
+        try:
+            found = trusted.peer_name(x509.load_pem_x509_certificate(brought), now)
+        except InvalidProofError as error:
+            raise ConfigError(
+                f"join request: {error}; run `lianfang-hub authority add` with the partner's own"
+            ) from error
+        if found != request["name"]:
+            raise ConfigError("join request: its certificate is of another partner; refuse it")
+        return brought
+
+    def _welcome(
+        self, name: str, tls_request: str, now: int, brought: bytes = b""
+    ) -> dict[str, Any]:
+        settings, certificate = self.settings(), brought
+        if not brought:
+            authority = load_authority(self.authority)
+            certificate = issue_node(authority, tls_request.encode(), name, now)
+            Issued(self.root).add(name, certificate, now)
         return {
             "hub": settings.name,
             "link": f"{settings.host}:{settings.link_port}",
@@ -311,15 +350,18 @@ def check_request(request: dict[str, Any]) -> None:
     Raises:
         ConfigError: names the field and the rule.
     """
-    if set(request) != _REQUEST_FIELDS:
-        raise ConfigError(f"join request: needs exactly {', '.join(sorted(_REQUEST_FIELDS))}")
-    for name in sorted(_REQUEST_FIELDS - {"contract"}):
+    if set(request) - {BROUGHT} != _REQUEST_FIELDS:
+        raise ConfigError(
+            f"join request: needs exactly {', '.join(sorted(_REQUEST_FIELDS))}, and {BROUGHT} "
+            "where one is brought along"
+        )
+    for name in sorted(set(request) - {"contract"}):
         if not isinstance(request[name], str):
             raise ConfigError(f"join request: {name} must be text; ask the partner for a new one")
     try:
         check_party(request["name"])
         Contract.parse(request["contract"])
-        requested_key(request["tls_request"].encode())
+        key = requested_key(request["tls_request"].encode())
     except (InvalidProofError, MalformedMessageError, UnsupportedParameterError) as error:
         raise ConfigError(f"join request: {error}") from error
     if not _IDENTITY.fullmatch(request["identity"]):
@@ -328,6 +370,18 @@ def check_request(request: dict[str, Any]) -> None:
         load_pem_public_key(request["flower_public"].encode())
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError("join request: flower_public is not a public key (PEM)") from error
+    if BROUGHT in request:
+        _check_certificate(request[BROUGHT], key)
+
+
+def _check_certificate(text: str, key: ec.EllipticCurvePublicKey) -> None:
+    try:
+        (found,) = x509.load_pem_x509_certificates(text.encode())
+        same = found.public_key() == key
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigError("join request: certificate is not one in PEM form") from error
+    if not same:
+        raise ConfigError("join request: certificate is for another key than the request")
 
 
 def _hosts(host: str) -> list[str]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from compliance.errors import UnknownEpochError
 from compliance.evaluations.evidence import read_evidence
@@ -24,16 +26,23 @@ from server.enrolment.service import Enrolment
 from server.epochs.holding import FOLDER, HUB, Holding, identities_of
 from server.epochs.service import Epochs
 from server.home import HubHome, unix_now
+from server.keeping.place import keeping_of
 from server.log.opening import HubLog
-from server.lookup.service import Evaluations
+from server.lookup.service import Evaluations, Holders
 from server.operation.asking import observed_holders
 from server.operation.requests import Roles, observed
-from server.standing.registry import Standing
 from server.tables.store import Tables
 from server.tokens.signing import TokenKey
 from server.tokens.tokens import Tokens
 
 TABLES = "tables"
+
+
+class Links(Holders, Protocol):
+    """The key holders elsewhere, until the end."""
+
+    def close(self) -> None:
+        """End all asks, and begin none any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +56,20 @@ class Lookups:
 def serve_lookups(
     home: HubHome,
     holding: Holding,
-    epochs: Epochs,
-    standing: Standing,
+    epochs: Epochs | None,
+    standing: Links,
     log: HubLog,
     *,
     observer: Observes = UNOBSERVED,
+    port: int | None = None,
 ) -> Iterator[Lookups]:
-    """Serve the API and keep the epochs in order, until the end of the block."""
-    settings = home.settings()
+    """Serve the API and keep the epochs in order, until the end of the block.
+
+    Args:
+        epochs: None in a worker, which leaves them to the process that serves the link.
+        port: another one than that of the settings; 0 takes a free one.
+    """
+    settings, keeping = home.settings(), keeping_of(home.root)
     identities = identities_of(home)
     enrolment = Enrolment(home, log.office, clock=holding.clock)
     parts = Parts(
@@ -71,8 +86,15 @@ def serve_lookups(
             observer=observer,
         ),
         epochs=holding.store,
-        tables=Tables(home.root / TABLES, hub=settings.name, identities=identities),
-        agreements=Agreements(log.office.agreements, hub=settings.name, clock=holding.clock),
+        tables=Tables(
+            home.root / TABLES, hub=settings.name, identities=identities, keeping=keeping
+        ),
+        agreements=Agreements(
+            log.office.agreements,
+            hub=settings.name,
+            clock=holding.clock,
+            alone=partial(keeping.locks.holding, "agreements"),
+        ),
         log=log,
         holders=standing,
         identities=identities,
@@ -80,7 +102,7 @@ def serve_lookups(
         clock=holding.clock,
         enrolment=enrolment,
         tokens=Tokens(
-            TokenKey(home.authority),
+            TokenKey(home.authority).made(),
             issuer=settings.issuer,
             clock=holding.clock,
             is_superseded=enrolment.admission.is_superseded,
@@ -97,17 +119,18 @@ def serve_lookups(
         ending.callback(parts.close)
         # The streams end before the threads that wait for answers over them.
         ending.callback(standing.close)
-        port = server.start(
+        found = server.start(
             settings.host,
-            settings.api_port,
+            settings.api_port if port is None else port,
             authority=home.authority / "ca.crt",
             certificate=home.authority / "server.pem",
             key=home.authority / "server.key",
         )
         ending.callback(server.stop)
-        epochs.start()
-        ending.callback(epochs.stop)
-        yield Lookups(port)
+        if epochs is not None:
+            epochs.start()
+            ending.callback(epochs.stop)
+        yield Lookups(found)
 
 
 def epoch_in_force(home: HubHome) -> int:
@@ -129,4 +152,4 @@ def evidence(directory: Path, epoch: int, asker: str) -> bytes:
     home = HubHome(directory)
     # Read first: what is no hub's directory must not become one halfway.
     home.settings()
-    return read_evidence(home.root / FOLDER, HUB, asker, epoch)
+    return read_evidence(home.root / FOLDER, HUB, asker, epoch, journal=keeping_of(home.root).book)

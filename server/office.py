@@ -6,9 +6,22 @@ from collections.abc import ItemsView, Iterator, Mapping
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from compliance.agreement.store import AgreementStore
+from compliance.office.opening import AGREEMENTS, POLICIES
+from compliance.policy.store import PolicyStore
 from server.epochs.holding import HUB
 from server.home import HubHome
 from server.keeping.place import keeping_of
+
+
+def agreements_of(home: HubHome) -> AgreementStore:
+    """Return the agreements that a hub keeps, under the keys of its partners."""
+    return AgreementStore(keeping_of(home.root).shelf(AGREEMENTS), PartnerKeys(home))
+
+
+def policies_of(home: HubHome) -> PolicyStore:
+    """Return the policies that a hub keeps."""
+    return PolicyStore(keeping_of(home.root).shelf(POLICIES))
 
 
 class PartnerKeys(Mapping[str, Ed25519PublicKey]):

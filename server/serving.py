@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compliance.atrest.secrets import read_secret
+from compliance.backup.settled import check_settled
 from compliance.configuration import ConfigError
 from compliance.operation.settings import OperationSettings
 from server.epochs.holding import open_holding
 from server.epochs.service import ACTIONS, Epochs
 from server.home import HubHome
+from server.identity.admission import Admission
 from server.identity.issued import Revocations
 from server.link.relay import Relay
 from server.link.service import Service
 from server.log.opening import HubLog, open_log
 from server.lookups import serve_lookups
 from server.operation.watch import state_of, watch_hub
+from server.standing.forwarding import ACTIONS as FORWARDED
+from server.standing.forwarding import answer_forwarded
+from server.standing.presence import ACTION, Presences, await_present, fetch_presence
 from server.standing.registry import Standing
 from server.training.conduct import Training
 from server.training.coordinator import Coordinator, RunState
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
     from server.training.superlink import SuperLink
 
 _LOOK_EVERY_S = 0.2
+_log = logging.getLogger("lianfang.serving")
 
 
 @dataclass(slots=True)
@@ -51,6 +59,7 @@ class Hub:
 @contextmanager
 def serve(home: HubHome, *, flower: bool = True) -> Iterator[Hub]:
     """Serve the link, the API and, unless told otherwise, Flower; all stops at the end."""
+    check_settled(home.root)
     settings = home.settings()
     relay, standing = Relay(), Standing()
     programs = Programs(relay, home.root)
@@ -64,7 +73,13 @@ def serve(home: HubHome, *, flower: bool = True) -> Iterator[Hub]:
         watch.serve(state_of(home, holding, standing, log).sources())
         epochs = Epochs(relay, standing, holding, journal=log.journal)
 
+        presences = Presences(standing, home.partners)
+
         def control(request: dict[str, Any]) -> dict[str, Any]:
+            if request.get("action") == ACTION:
+                return presences.control()
+            if request.get("action") in FORWARDED:
+                return answer_forwarded(standing, request)
             about_epochs = request.get("action") in ACTIONS
             return epochs.control(request) if about_epochs else programs.control(request)
 
@@ -74,6 +89,7 @@ def serve(home: HubHome, *, flower: bool = True) -> Iterator[Hub]:
             on_control=control,
             standing=standing,
             revocations=Revocations(home.root),
+            admission=Admission(home.root, settings.name),
         )
         service.start(
             f"{settings.host}:{settings.link_port}",
@@ -93,6 +109,17 @@ def serve(home: HubHome, *, flower: bool = True) -> Iterator[Hub]:
         yield Hub(home, relay, service, programs, superlink, log)
 
 
+def take_up_renewal(superlink: SuperLink) -> None:
+    """Let Flower show a renewed certificate, once no run goes; a failure is tried again."""
+    from server.training.control import SuperLinkError  # noqa: PLC0415  loads flwr
+
+    try:
+        if superlink.take_up_renewal():
+            _log.info("superlink: started anew with the renewed certificate")
+    except SuperLinkError as error:
+        _log.warning("%s; trying again", error)
+
+
 def register_partners(home: HubHome, control: ControlClient) -> None:
     """Register every approved partner's SuperNode key and forget all others; safe to repeat.
 
@@ -107,19 +134,39 @@ def register_partners(home: HubHome, control: ControlClient) -> None:
 
 
 def run_over_flower(
-    home: HubHome, run: str, watch: Callable[[dict[str, Any]], None]
+    home: HubHome,
+    run: str,
+    watch: Callable[[dict[str, Any]], None],
+    *,
+    wait_s: float = 0.0,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Any]:
     """Start a proposed run on the hub that is being served; returns its last state.
 
     Any process of the hub's operator may do this: it reads where the SuperLink listens,
     and the token for it, from the hub's directory.
+
+    Args:
+        wait_s: how long to wait for partners that are not there.
+        tell: is given one line about each of them.
+
+    Raises:
+        TransportError: a partner is not there; nothing was started.
     """
     from server.training.runs import begin, has_ended, state_of  # noqa: PLC0415  loads flwr
 
     folder = _proposed(home, run)
     control = _control(home)
     register_partners(home, control)
-    begin(control, home.root, folder.load_plan())
+    plan = folder.load_plan()
+    await_present(
+        partial(fetch_presence, home),
+        plan.nodes,
+        enough=plan.goes_on_with,
+        wait_s=wait_s,
+        tell=tell,
+    )
+    begin(control, home.root, plan)
     while True:
         state = state_of(control, home.root, run)
         watch(state)

@@ -32,6 +32,7 @@ from compliance.staff.accounts import Account, State
 from compliance.staff.passwords import Cost
 from compliance.staff.staff import Staff
 from protocols.vertical.plan import HUB, MAX_DELTA, MAX_EPSILON
+from server.keeping.place import keeping_of
 
 # From 2019 for the ten years that an agreement may last: the present, and what tests take for it.
 BEGINS = 1_546_300_800
@@ -62,9 +63,10 @@ class Agreed:
         return revoke(self.keys[party], self.agreement, party, reason=reason, now=now)
 
     def keep(self, *roots):
-        """Keep it in these directories of nodes or hubs, under `agreements/`.
+        """Keep it in these directories of nodes, under `agreements/`, or of hubs.
 
-        The files are those of `AgreementStore.keep`, written without waiting for the disk.
+        The documents are those of `AgreementStore.keep`; a node's are written without waiting
+        for the disk.
         """
         profile, digest = self.agreement.profile, self.agreement.digest.hex()
         files = {
@@ -75,6 +77,10 @@ class Agreed:
             for name, signature in self.signed.signatures.items()
         }
         for root in roots:
+            if (root / "hub.json").exists():
+                for file, data in files.items():
+                    keeping_of(root).shelf("agreements").put(file, data)
+                continue
             folder = root / "agreements"
             (folder / "profiles").mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)

@@ -23,7 +23,7 @@ from clients.demo.bringing_up import Town, run_command
 from clients.demo.town import IDENTIFIER
 from clients.demo.town_reports import write_reports
 from clients.output import CommandError
-from compliance.evaluations.book import BOOK, EvaluationBook
+from compliance.evaluations.reading import read_book
 from compliance.policy.actors import hour_at
 
 _KIND = "tw_national_id"
@@ -153,11 +153,8 @@ def _check(insurer: Path, told: str, identifier: str) -> dict[str, Any]:
 
 
 def _seen(hub: Path) -> list[tuple[str, str, int, int]]:
-    book = EvaluationBook(hub / "holder" / BOOK)
-    try:
+    with read_book(hub) as book:
         entries = book.entries(1)
-    finally:
-        book.close()
     requests = Counter((entry.asker, entry.purpose.value) for entry in entries)
     elements: Counter[tuple[str, str]] = Counter()
     for entry in entries:

@@ -139,7 +139,9 @@ def _train(town: Town, holder: str, run: str, *, epsilon: float, agreed: str | N
         *("--epsilon", repr(epsilon), "--min-rows", "100"),
         *(() if agreed is None else ("--columns", agreed)),
     )
-    command = [sys.executable, "-m", "server.cli", "run", str(town.hub), run, "--format", "json"]
+    command = [sys.executable, "-m", "server.cli", "run", str(town.hub), run]
+    # Nodes that have just started may take a moment until the hub has let them in.
+    command += ["--wait", "60", "--format", "json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own module
     if done.returncode != 0:
         state = json.loads(done.stdout)["state"] if done.stdout else {"trouble": []}

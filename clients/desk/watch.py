@@ -10,6 +10,8 @@ ones. It is a sealed file because it names people.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 from clients.desk.ranges import DenseRange, find_dense
 from clients.lookup.alarms import Alarm, AlarmKind, Alarms
@@ -28,6 +30,7 @@ from protocols.codec import Reader, Writer
 from protocols.errors import MalformedMessageError
 
 WINDOW = 1000
+_Stamp: TypeAlias = tuple[int, int, int] | None
 ALARMS = "desk/alarms.journal"
 _NAME = b"window/v1"
 
@@ -39,6 +42,8 @@ class Watch:
         self._folder = make_private_directory(home.root / "desk")
         self._key = derive_key(keep_secret(home.keys / CACHE_KEY, random), _NAME)
         self._random = random
+        # The window as it was read or written last, and the file that it stands in.
+        self._known: tuple[_Stamp, list[bytes]] | None = None
         self.alarms = Alarms(home.root / ALARMS)
 
     def close(self) -> None:
@@ -91,18 +96,35 @@ class Watch:
 
     def _window(self) -> list[bytes]:
         path = self._folder / "window.sealed"
+        known, stamp = self._known, _stamp(path)
+        if known is not None and known[0] == stamp:
+            return known[1]
         try:
             reader = Reader(unseal(self._key, path.read_bytes(), _NAME, path.name), "window")
-            return [reader.block() for _ in range(reader.u32())]
+            found = [reader.block() for _ in range(reader.u32())]
         except (FileNotFoundError, SealBrokenError, MalformedMessageError):
             # A window that is gone or torn only makes the watch forget.
             return []
+        # Another process may have written in between: what was read counts for the file as it
+        # is only if the file is still the one that it was before.
+        self._known = (stamp, found) if _stamp(path) == stamp else None
+        return found
 
-    def _store(self, asked: Sequence[bytes]) -> None:
+    def _store(self, asked: list[bytes]) -> None:
         out = Writer().u32(len(asked))
         for item in asked:
             out.block(item)
         draft = self._folder / ".window.sealed"
         draft.touch(mode=0o600)
         draft.write_bytes(seal(self._key, out.encode(), _NAME, self._random))
+        self._known = (_stamp(draft), asked)
         draft.replace(self._folder / "window.sealed")
+
+
+def _stamp(path: Path) -> _Stamp:
+    """Return what is another once the file is another; none where there is no file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

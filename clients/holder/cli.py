@@ -39,6 +39,7 @@ def start(
     from clients.node.home import Home
     from clients.operation.state import NodeState
     from clients.operation.watch import watch_node
+    from compliance.backup.settled import check_settled
     from compliance.clock import SystemClock
     from compliance.operation.logs import configure_logging
     from compliance.operation.settings import load_operation
@@ -52,6 +53,7 @@ def start(
         threading.Thread(target=_stop_after_input, args=(stop,), daemon=True).start()
     home = HolderHome(Home(directory))
     watch = watch_node(home.config().name, load_operation(home.node.root / "node.json"))
+    check_settled(home.node.root)
     with home.alone(), watch, HolderService(home, observer=watch.observer) as service:
         watch.serve(NodeState(home, SystemClock(), lambda: service.connected).sources())
         typer.echo(

@@ -49,12 +49,17 @@ class AgreementFollower:
         self._thread.join(_STOP_S)
 
     def _follow(self) -> None:
+        failed = ""
         while not self._stop.is_set():
             try:
                 found = sync_agreements(self._home)
             except (ConfigError, ComplianceError, ProtocolError, KeyStoreError, OSError) as error:
-                _log.error("agreements cannot be exchanged: %s", error)
+                # Once for each reason: a hub that is away for a night is no news every minute.
+                if str(error) != failed:
+                    _log.error("agreements cannot be exchanged: %s", error)
+                failed = str(error)
             else:
+                failed = ""
                 for digest in found.fetched:
                     _log.info("agreement %s: something new came from the hub", digest[:12])
                 for digest, reason in found.refused:

@@ -19,13 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from clients.holder.policy import HolderPolicy, load_policy
-from clients.keys import CERTIFICATE, load_keys
+from clients.keys import AUTHORITY, KeyStoreError, hub_name, load_keys
 from clients.node.files import load_json, make_private_directory, store_json
 from clients.node.home import Config, Home
 from compliance.configuration import ConfigError
@@ -98,19 +96,15 @@ class HolderHome:
         return frozenset({HUB, config.name, *config.peers})
 
     def hub_name(self) -> str:
-        """Read the hub's name from our certificate: `spiffe://<hub>/node/<name>`.
+        """Read the hub's name from its authority: `spiffe://<hub>`.
 
         Raises:
-            ConfigError: there is no certificate, or none of a hub's.
+            ConfigError: there is none, or none of a hub's.
         """
         try:
-            data = (self.node.keys / CERTIFICATE).read_bytes()
-            leaf = x509.load_pem_x509_certificate(data)
-            names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
-        except (OSError, ValueError, x509.ExtensionNotFound) as error:
-            raise ConfigError(f"{CERTIFICATE}: {_JOIN_FIRST}") from error
-        return urlsplit(uri).netloc
+            return hub_name(self.node.keys)
+        except KeyStoreError as error:
+            raise ConfigError(f"{AUTHORITY}: {_JOIN_FIRST}") from error
 
     def note(self, status: dict[str, Any]) -> None:
         """Write how the holder stands."""

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from clients.node.files import make_private_directory
+from compliance.atrest.handover import Handover
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
@@ -37,6 +38,7 @@ class HolderProcess:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._stop = threading.Event()
+        self._handover: Handover | None = None
         self._watcher = threading.Thread(target=self._watch, name="holder-watch")
 
     @property
@@ -54,6 +56,7 @@ class HolderProcess:
 
     def start(self) -> None:
         """Start the process and watch it; returns once it is started."""
+        self._handover = Handover(self._directory)
         self._launch()
         self._watcher.start()
 
@@ -64,6 +67,8 @@ class HolderProcess:
             if self._process is not None:
                 self._process.terminate()
         self._watcher.join()
+        if self._handover is not None:
+            self._handover.close()
 
     def __enter__(self) -> Self:
         self.start()
@@ -106,7 +111,7 @@ class HolderProcess:
             with self.log_file.open("ab") as log:
                 self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and code
                     [sys.executable, *_PROGRAM, str(self._directory), "--watched"],
-                    env=_environment(),
+                    env=self._environment(),
                     # Never written to: it ends with this process, even one that is killed.
                     stdin=subprocess.PIPE,
                     stdout=log,
@@ -114,6 +119,9 @@ class HolderProcess:
                     # Ctrl-C is for the parent, which stops this process in its own time.
                     start_new_session=True,
                 )
+
+    def _environment(self) -> dict[str, str]:
+        return _environment() | dict(self._handover.environment if self._handover else {})
 
 
 def _environment() -> dict[str, str]:

@@ -4,7 +4,8 @@
                     witness.add-checkpoint where the compliance office has made a witness's keys
 
 Everything is judged here, by this node's own files: the hub is a line, not an authority.
-Whatever ends the stream, the holder dials again, after 1, 2, 4 and up to 30 seconds. Shares
+Whatever ends the stream, the holder dials again, after 1, 2, 4 and up to 30 seconds, half of it
+by chance; it says in its log that the hub is gone, and that it is back, and not each try. Shares
 whose epoch is over are destroyed at the start and then once a day.
 """
 
@@ -19,6 +20,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
+from clients.backoff import Backoff
 from clients.holder.following import AgreementFollower
 from clients.holder.home import HolderHome
 from clients.holder.keygen import HolderKeygen
@@ -161,16 +163,19 @@ class HolderService:
         self.stop()
 
     def _stay_connected(self) -> None:
-        wait_s = FIRST_WAIT_S
+        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S)
+        told = ""
         while not self._stop.is_set():
             began = monotonic()
             reason = self._serve_once()
+            if self._connected.is_set() or told != reason:
+                _log.warning("standing link: %s", reason)
+                self._note(connected=False, reason=reason)
+                told = reason
             self._connected.clear()
-            self._note(connected=False, reason=reason)
             if monotonic() - began > GOOD_AFTER_S:
-                wait_s = FIRST_WAIT_S
-            self._stop.wait(wait_s)
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+                backoff.reset()
+            self._stop.wait(backoff.wait_s())
 
     def _serve_once(self) -> str:
         """Serve one stream to its end and say why it ended."""
@@ -190,7 +195,6 @@ class HolderService:
                 link.close()
             link.serve()
         except (TransportError, ProtocolError, ConfigError, KeyStoreError) as error:
-            _log.warning("standing link: %s", error)
             return str(error)
         return "stopped"
 

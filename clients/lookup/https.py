@@ -14,6 +14,7 @@ Source:
 from __future__ import annotations
 
 import ssl
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from typing import Any, BinaryIO
 
 import httpx
 
+from clients.lifetime import check_lifetime
 from clients.output import CommandError
 from clients.transport import Credentials
 from clients.versions import HEADERS, check_hub
@@ -79,21 +81,40 @@ class Https:
         pauses_s: Sequence[float] = PAUSES_S,
     ) -> None:
         self._address = address
+        self._credentials = credentials
         self._pauses_s = pauses_s
-        limits = httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0))
-        self._client = httpx.Client(
-            base_url=f"https://{address}",
-            verify=client_context(credentials),
-            timeout=limits,
+        self._limits = httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0))
+        self._lock = threading.Lock()
+        self._shown = _stamp(credentials)
+        self._clients = [self._connect()]
+
+    def close(self) -> None:
+        """Give the connections back."""
+        for client in self._clients:
+            client.close()
+
+    def _connect(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=f"https://{self._address}",
+            verify=client_context(self._credentials),
+            timeout=self._limits,
             # Records do not compress, and an answer is as long as it says.
             headers={"Accept-Encoding": "identity", **HEADERS},
             # The address is what the partner configured: no proxy of the environment.
             trust_env=False,
         )
 
-    def close(self) -> None:
-        """Give the connections back."""
-        self._client.close()
+    def _client(self) -> httpx.Client:
+        """Return what shows the certificate in use: another one once that was renewed.
+
+        What is under way goes on over the connections before, which are closed at the end.
+        """
+        with self._lock:
+            stamp = _stamp(self._credentials)
+            if stamp is not None and stamp != self._shown:
+                self._clients.append(self._connect())
+                self._shown = stamp
+            return self._clients[-1]
 
     def fetch(self, path: str, *, limit: int = MAX_BODY) -> bytes:
         """Read a whole resource of at most `limit` bytes.
@@ -180,7 +201,9 @@ class Https:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
     ) -> Iterator[httpx.Response]:
         try:
-            with self._client.stream(method, path, headers=dict(headers), content=body) as response:
+            with self._client().stream(
+                method, path, headers=dict(headers), content=body
+            ) as response:
                 if response.status_code >= _ERROR and response.status_code != _RANGE_ENDS:
                     raise _problem(response, b"".join(_pieces(response, PIECE)))
                 check_hub(response.headers.get(HEADER))
@@ -199,6 +222,7 @@ def client_context(credentials: Credentials) -> ssl.SSLContext:
     Raises:
         TransportError: the credentials cannot be read.
     """
+    check_lifetime(credentials.certificate)
     try:
         context = ssl.create_default_context(cafile=str(credentials.authority))
         with secret_file(credentials.key) as key:
@@ -209,6 +233,15 @@ def client_context(credentials: Credentials) -> ssl.SSLContext:
         ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     return context
+
+
+def _stamp(credentials: Credentials) -> tuple[int, int] | None:
+    """Return what changes when the certificate is replaced; it is, as a whole, after its key."""
+    try:
+        found = credentials.certificate.stat()
+    except OSError:
+        return None  # while it is being replaced, or gone: the connections there are go on
+    return found.st_ino, found.st_mtime_ns
 
 
 def _pieces(response: httpx.Response, limit: int) -> Iterator[bytes]:

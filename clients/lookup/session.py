@@ -76,6 +76,7 @@ class Lookup:
         self._store = TableStore(home, self.trust)
         self._acknowledging = Acknowledging(home, self.trust)
         self._epochs: dict[bytes, Epoch] = {}
+        self._last: Epoch | None = None
         self._current: EpochManifest | None = None
         self.unacknowledged = ""  # why a contributor could not be told of its table, if so
 
@@ -237,6 +238,8 @@ class Lookup:
             return kept
 
     def _open(self, manifest: EpochManifest) -> Epoch:
+        if self._last is not None and self._last.manifest is manifest:
+            return self._last  # to name a manifest by its digest it is written anew
         found = self._epochs.get(manifest.digest)
         if found is None:
             suite = Suite(load_group())
@@ -245,6 +248,7 @@ class Lookup:
             )
             cache = OutputCache(self.home, manifest.epoch, self.random)
             found = self._epochs[manifest.digest] = Epoch(manifest, cache, evaluator)
+        self._last = found
         return found
 
     @property

@@ -10,22 +10,32 @@ from typing import Annotated, Any
 import typer
 
 from clients.acting import AsOption
+from clients.console.cli import console
 from clients.node.cli_budget import budget
 from clients.node.cli_map import map_table, refresh
 from clients.node.cli_standing import leave, pause, resume
+from clients.node.cli_token import token
 from clients.operation.options import LogFormatOption
-from clients.output import EXIT_CONFIG, Format, Formatted, say
+from clients.output import CommandError, Format, Formatted, say
 from compliance.operation.settings import LogFormat
 
 _LOOK_EVERY_S = 0.5
 
 app = typer.Typer(help="Run a partner's node.", no_args_is_help=True)
 app.command(name="map")(map_table)
-for _command in (refresh, pause, resume, leave):
+for _command in (refresh, pause, resume, leave, token):
     app.command()(_command)
 app.command()(budget)
+app.command()(console)
 
 Directory = Annotated[Path, typer.Argument(help="The node's directory.")]
+CertificateOption = Annotated[
+    Path | None, typer.Option(help="A certificate of the company's own authority (PEM).")
+]
+KeyOption = Annotated[Path | None, typer.Option(help="Its private key, P-256 or P-384 (PEM).")]
+ChainOption = Annotated[
+    Path | None, typer.Option(help="The authorities above it, up to the root, in order (PEM).")
+]
 RunName = Annotated[str, typer.Argument(help="The run's name.")]
 
 
@@ -66,14 +76,23 @@ def join(
     wait: Annotated[
         float, typer.Option(help="Seconds to wait for the decision of the hub's people.")
     ] = 3600.0,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    chain: ChainOption = None,
     output: Formatted = Format.TEXT,
 ) -> None:
-    """Ask a hub by its code to be taken in, or keep the welcome that it sent as a file."""
+    """Ask a hub by its code to be taken in, or keep the welcome that it sent as a file.
+
+    With --certificate and --key the node keeps the company's own in place of one of the hub's.
+    """
+    from clients.node.brought import bring
     from clients.node.enrolling import join_by_code
     from clients.node.joining import keep_welcome
     from compliance.configuration import read_object
     from protocols.enrolment.code import is_code
 
+    if (brought := _brought(certificate, key, chain)) is not None:
+        bring(directory, *brought)
     if welcome == "-":
         # Typed here it stands in no list of processes and in no history.
         welcome = typer.prompt("Code", err=True)
@@ -90,11 +109,24 @@ def join(
 
 
 @app.command()
-def renew(directory: Directory, output: Formatted = Format.TEXT) -> None:
-    """Get a new certificate for a new TLS key; what is connected stays connected."""
+def renew(
+    directory: Directory,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    chain: ChainOption = None,
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Get a new certificate for a new TLS key, or put the company's own in; all stays connected."""
+    from clients.node.brought import is_brought, replace
+    from clients.node.home import Home
     from clients.node.renewing import renew as renew_certificate
 
-    made = renew_certificate(directory)
+    brought = _brought(certificate, key, chain)
+    if brought is None and is_brought(Home(directory).keys):
+        raise CommandError(
+            "renew: this node's certificate is the company's own; give --certificate"
+        )
+    made = renew_certificate(directory) if brought is None else replace(directory, *brought)
     until = int(made.not_valid_after_utc.timestamp())
     say(
         output,
@@ -233,20 +265,25 @@ def close(directory: Directory, run: RunName, output: Formatted = Format.TEXT) -
 def doctor(directory: Directory, output: Formatted = Format.TEXT) -> None:
     """Check this node and say how to mend what is wrong."""
     from clients.node.checks import examine
+    from compliance.checkup import AGAIN, Examined
 
     findings = examine(directory)
-    good = all(finding["ok"] for finding in findings)
-    lines = [
-        f"{'PASS' if finding['ok'] else 'FAIL'}  {finding['check']}"
-        + ("" if finding["ok"] else f": {finding['found'] or finding['cure']}")
-        for finding in findings
-    ]
-    following = (
-        f"lianfang node start {directory}" if good else "mend what failed, then run this again"
-    )
-    say(output, {"ok": good, "checks": findings}, "\n".join(lines), following)
-    if not good:
-        raise typer.Exit(EXIT_CONFIG)
+    examined = Examined.of(findings)
+    following = f"lianfang node start {directory}" if examined.good else AGAIN
+    say(output, examined.fields(), examined.text, following)
+    if not examined.good:
+        raise typer.Exit(examined.exit)
+
+
+def _brought(
+    certificate: Path | None, key: Path | None, chain: Path | None
+) -> tuple[Path, Path, Path | None] | None:
+    """Return the files of a certificate that is brought along; None if none is."""
+    if certificate is None and key is None and chain is None:
+        return None
+    if certificate is None or key is None:
+        raise CommandError("certificate: give --certificate and --key together")
+    return certificate, key, chain
 
 
 def _tell_waiting(directory: Path) -> None:

@@ -125,8 +125,19 @@ def _summary(item: dict[str, Any]) -> dict[str, Any]:
         state = "accepted" if decision["accept"] else "refused"
     else:
         state = WAITING if time.time() < item["until"] else "too late"
-    partners = ", ".join(partner["name"] for partner in plan["partners"])
     summary = (
-        f"{partners}; epsilon {plan['epsilon']:g}, {plan['steps']} steps, purpose {plan['purpose']}"
+        f"{_partners(plan)}; epsilon {plan['epsilon']:g}, {plan['steps']} steps, "
+        f"purpose {plan['purpose']}; computed by {', '.join(plan['compute'])}"
     )
     return {"run": item["run"], "state": state, "summary": summary, "plan_hash": item["plan_hash"]}
+
+
+def _partners(plan: dict[str, Any]) -> str:
+    """Name the partners of a plan, those that share a block together."""
+    kinds: dict[str, list[str]] = {}
+    for partner in plan["partners"]:
+        kinds.setdefault(partner.get("block") or partner["name"], []).append(partner["name"])
+    return ", ".join(
+        names[0] if len(names) == 1 else f"{kind} ({' and '.join(names)})"
+        for kind, names in kinds.items()
+    )

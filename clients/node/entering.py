@@ -93,7 +93,7 @@ class RunJournal:
         self.office.perform("compute", self._about("started"), question=Run(self.plan))
 
     def open_scores(self, phase: str, count: int) -> None:
-        """Decide whether the joint scores may be opened to the label holder, and enter it.
+        """Decide whether the joint scores may be opened to the label holders, and enter it.
 
         Args:
             count: of scores, where that is known here; 0 otherwise.
@@ -102,7 +102,7 @@ class RunJournal:
             NotPermittedError: agreement or policies do not permit it; that is entered.
         """
         about = self._about(
-            phase, verb=Verb.DISCLOSE, recipients=(self.plan.label_holder,), count=count
+            phase, verb=Verb.DISCLOSE, recipients=self.plan.label_holders, count=count
         )
         self.office.perform("release_score", about, question=Scores(self.plan))
 

@@ -16,8 +16,10 @@ from clients.keys import (
     load_keys,
     store_certificate,
 )
+from clients.node.brought import brought_certificate
 from clients.node.files import make_private_directory, store_json
 from clients.node.home import Home, check_identity, load_contract
+from compliance.backup.settled import check_settled
 from compliance.configuration import ConfigError, check_fields, read_object, typed
 from protocols.link import check_party
 
@@ -90,9 +92,9 @@ def join_request(home: Home) -> dict[str, Any]:
     if path.exists():
         kept = read_object(path)
         identity = keys.identity.public_key().public_bytes_raw().hex()
-        if (kept.get("identity"), kept.get("contract")) == (identity, contract) and (
-            _asks_for(str(kept.get("tls_request")), keys)
-        ):
+        same = (identity, contract, brought_certificate(home.keys))
+        found = (kept.get("identity"), kept.get("contract"), kept.get("certificate", ""))
+        if found == same and _asks_for(str(kept.get("tls_request")), keys):
             return kept
     made = _request(home)
     store_json(path, made)
@@ -102,7 +104,9 @@ def join_request(home: Home) -> dict[str, Any]:
 def _request(home: Home) -> dict[str, Any]:
     keys, name = load_keys(home.keys), home.config().name
     public = keys.flower.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    brought = brought_certificate(home.keys)
     return {
+        **({"certificate": brought} if brought else {}),
         "name": name,
         "tls_request": certificate_request(keys, name).decode(),
         "identity": keys.identity.public_key().public_bytes_raw().hex(),
@@ -165,6 +169,7 @@ def supernode_of(directory: Path) -> SuperNode:
     config = home.config()
     if not config.flower:
         raise ConfigError("node.json: no hub yet; run `lianfang node join` first")
+    check_settled(directory)
     return SuperNode(
         SuperNodeSettings(
             home=directory,

@@ -153,7 +153,7 @@ class Policy:
 
 
 def _against_roles(plan: TrainingPlan, ours: str, contract: Contract) -> tuple[str, str] | None:
-    if (ours == plan.label_holder) == (contract.label is not None):
+    if (ours in plan.label_holders) == (contract.label is not None):
         return None
     return "label", "the plan and this partner's contract disagree about who holds the label"
 

@@ -23,11 +23,13 @@ from clients.keys import (
     CERTIFICATE,
     KeyStoreError,
     credentials,
+    hub_name,
     load_keys,
     next_request,
     store_renewal,
 )
 from clients.lookup.https import TIMEOUT_S, Https
+from clients.node.brought import is_brought
 from clients.node.home import Home
 from clients.output import CommandError
 from compliance.clock import Clock, SystemClock
@@ -38,6 +40,7 @@ from protocols.errors import MalformedMessageError, ProtocolError
 from protocols.link import TransportError
 
 PATH = "/v1/certificate"
+_ALIVE = "/healthz"
 _HEADERS = {"Content-Type": "application/json"}
 # With less than this part of its time left a certificate is renewed without being asked.
 _PART_LEFT = 3
@@ -75,7 +78,7 @@ def renew(directory: Path) -> x509.Certificate:
         HubRefusedError: the hub says no. TransportError: it cannot be reached.
     """
     home = Home(directory)
-    config, hub = home.config(), _hub_of(home)
+    config, hub = home.config(), hub_name(home.keys)
     with _alone(home):
         serial = load_certificate(home).serial_number
         request = next_request(home.keys, config.name)
@@ -92,12 +95,36 @@ def renew(directory: Path) -> x509.Certificate:
         if not isinstance(text, str):
             raise MalformedMessageError("renewal: the answer holds no certificate")
         store_renewal(home.keys, text.encode())
+    _show(config.api, home)
     return load_certificate(home)
 
 
+def _show(address: str, home: Home) -> None:
+    """Show the new certificate to the hub, which from then on counts the one before as renewed."""
+    https = Https(address, credentials(home.keys), TIMEOUT_S, ())
+    try:
+        https.fetch(_ALIVE)
+    except (CommandError, ProtocolError, TransportError):
+        _log.info("certificate: could not be shown to the hub yet")  # the next connection does
+    finally:
+        https.close()
+
+
 def renew_if_due(directory: Path, now: int) -> bool:
-    """Renew the certificate if less than a third of its time is left; tells whether it was."""
-    if not is_due(load_certificate(Home(directory)), now):
+    """Renew the certificate if less than a third of its time is left; tells whether it was.
+
+    One that was brought along is not: somebody must bring the next, and is told so.
+    """
+    home = Home(directory)
+    certificate = load_certificate(home)
+    if not is_due(certificate, now):
+        return False
+    if is_brought(home.keys):
+        _log.warning(
+            "certificate: the company's own ends on %s; bring the next one with `lianfang node "
+            "renew --certificate`",
+            f"{certificate.not_valid_after_utc:%Y-%m-%d}",
+        )
         return False
     renew(directory)
     return True
@@ -146,13 +173,6 @@ class Renewal:
             _log.warning("certificate: could not be renewed: %s", error)
             return False
         return True
-
-
-def _hub_of(home: Home) -> str:
-    """Return the hub's name, as the certificate in use says it."""
-    names = load_certificate(home).extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    (uri,) = names.value.get_values_for_type(x509.UniformResourceIdentifier)
-    return uri.removeprefix("spiffe://").partition("/")[0]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from clients.node.home import Home
 from compliance.agreement.coverage import ledger_caps
 from compliance.agreement.document import Agreement
+from compliance.backup.settled import check_settled
 from compliance.charges import COHORT
 from compliance.entries import Scope
 from compliance.ledger import Cap, Ledger
@@ -65,7 +66,9 @@ def reserve(home: Home, plan: TrainingPlan, agreement: Agreement | None) -> None
     Raises:
         BudgetExhaustedError: a cap does not allow it; nothing was reserved.
         NotPermittedError: no agreement in force names a cap for somebody in the plan.
+        RestoredError: the node was put back from a backup, and that is not settled.
     """
+    check_settled(home.root)
     event = run_event(plan, home.config().name)
     with open_ledger(home, agreement) as ledger:
         ledger.reserve(plan.run, scopes(home, plan), event, int(time.time()))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clients.acting import AsOption, SecondOption, acting, new_password
+from clients.console.cli import bind, unbind
 from clients.output import Format, Formatted, say
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="People: accounts, roles, second persons, emergencies.", no_args_is_help=True
 )
+app.command()(bind)
+app.command()(unbind)
 
 Directory = Annotated[Path, typer.Argument(help="The node's directory.")]
 Name = Annotated[str, typer.Argument(help="The account.")]

@@ -175,7 +175,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """May the joint scores of this plan's model be opened to its label holder?"""
+    """May the joint scores of this plan's model be opened to its label holders?"""
 
     plan: TrainingPlan
 
@@ -188,9 +188,12 @@ class Scores:
         run = Run(self.plan).ask(agreement)
         if not run.covered:
             return run
-        recipient = self.plan.label_holder
-        owners = [owner for owner in _owners(self.plan) if owner != recipient]
-        directions = [(What.SCORE, owner, recipient) for owner in owners]
+        directions = [
+            (What.SCORE, owner, recipient)
+            for recipient in self.plan.label_holders
+            for owner in _owners(self.plan)
+            if owner != recipient
+        ]
         return _rest_on(agreement, self.plan.purpose, directions)
 
 
@@ -302,7 +305,8 @@ def _bases(flows: Iterable[Any]) -> tuple[str, ...]:
 
 
 def _owners(plan: TrainingPlan) -> list[str]:
-    return [name for name in plan.names if plan.partner(name).columns or name == plan.label_holder]
+    holders = plan.label_holders
+    return [name for name in plan.names if plan.partner(name).columns or name in holders]
 
 
 def _against_purpose(agreement: Agreement, plan: TrainingPlan) -> str:
@@ -328,9 +332,10 @@ def _against_columns(agreement: Agreement, plan: TrainingPlan) -> str:
                 f"{len(foreign)} columns of {partner.name} are not in its contract "
                 f"({foreign[0][:64]})"
             )
-    contract = agreement.contracts.get(plan.label_holder)
-    if contract is None or not contract.label:
-        return f"the contract of {plan.label_holder} has no label"
+    for name in plan.label_holders:
+        contract = agreement.contracts.get(name)
+        if contract is None or not contract.label:
+            return f"the contract of {name} has no label"
     return ""
 
 

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
 
 from compliance.errors import LogCorruptError, QuotaExhaustedError
 from compliance.journal import Journal
+from compliance.records import Records
 from protocols.codec import Reader, Writer
 from protocols.errors import MalformedMessageError
 from protocols.lookup.request import CASE_SIZE, Purpose, SignedRequest, read_purpose
@@ -94,22 +94,6 @@ class Admission:
     used: int
 
 
-class Records(Protocol):
-    """A journal as a book needs it: see `compliance.journal` for what it promises."""
-
-    def exclusive(self) -> AbstractContextManager[list[bytes]]:
-        """Hold the journal alone; gives the records that this object has not seen yet."""
-        ...
-
-    def append(self, record: bytes) -> None:
-        """Write a record durably; only inside `exclusive`."""
-        ...
-
-    def close(self) -> None:
-        """Give the journal back."""
-        ...
-
-
 class EvaluationBook:
     """One holder's book, in one journal.
 
@@ -159,6 +143,18 @@ class EvaluationBook:
             self._journal.append(entry.encode())
             self._apply(entry)
             return Admission(repeated=False, used=used + entry.count)
+
+    def recover(self, entry: BookEntry) -> bool:
+        """Charge what a book that was put back from a backup has forgotten; durable on return.
+
+        The quota is not asked: the answer was given. False if the entry is there already.
+        """
+        with self._current():
+            if entry.request_id in self._digests[entry.asker]:
+                return False
+            self._journal.append(entry.encode())
+            self._apply(entry)
+            return True
 
     def holds(self, request: SignedRequest) -> bool:
         """Report whether this very request was admitted before.

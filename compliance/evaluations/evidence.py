@@ -6,13 +6,14 @@ no person: digests of blinded batches, counts, purposes, and salted commitments 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from compliance.evaluations.book import BOOK, BookEntry, EvaluationBook
 from compliance.evaluations.store import EpochStore
+from compliance.records import Records
 from protocols.codec import canonical_json, parse_json
 from protocols.epoch.grants import MAX_WHOLE, read_fields, read_hex
 from protocols.errors import MalformedMessageError
@@ -82,17 +83,25 @@ class Evidence:
         return cls(value["holder"], value["asker"], value["epoch"], entries)
 
 
-def read_evidence(folder: Path, holder: str, asker: str, epoch: int) -> bytes:
-    """Write down what a holder's directory says about one asker in one epoch.
+def read_evidence(
+    folder: Path,
+    holder: str,
+    asker: str,
+    epoch: int,
+    *,
+    journal: Callable[[], Records] | None = None,
+) -> bytes:
+    """Write down what a holder's book says about one asker in one epoch.
 
     Args:
-        folder: where the holder's epochs and its book lie; it must be a holder's already.
+        folder: where the holder's epochs lie; it must be a holder's already.
+        journal: opens the book, where it does not lie there too.
 
     Raises:
         UnknownEpochError: no such epoch is known there.
     """
     EpochStore(folder).manifest(epoch)
-    with closing(EvaluationBook(folder / BOOK)) as book:
+    with closing(EvaluationBook(journal or folder / BOOK)) as book:
         entries = book.entries(epoch)
     return evidence_of(holder, asker, epoch, entries).format()
 

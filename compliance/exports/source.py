@@ -32,6 +32,12 @@ ENTRIES, PROOFS = "entries/", "proofs/"
 _ENTRY = re.compile(r"entries/((?:0|[1-9])[0-9]{0,15})\.json", re.ASCII)
 _BUNDLES = "tile/entries/"
 
+# A pack of ours holds JSON and hashes: it unpacks to some ten times its size.
+MAX_RATIO = 100
+_FREE_SIZE = 64 << 20
+# A year of a log with ten million entries, and its tiles.
+MAX_FILES = 200_000
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -154,7 +160,8 @@ def open_source(path: Path) -> Iterator[Source]:
     """Open an exported log or a pack.
 
     Raises:
-        ConfigError: it is neither a directory nor a zip file that can be read.
+        ConfigError: it is neither a directory nor a zip file that can be read, or one that
+            was made to fill a machine.
     """
     if path.is_dir():
         files = (item for item in path.rglob("*") if item.is_file())
@@ -168,5 +175,24 @@ def open_source(path: Path) -> Iterator[Source]:
             f"{path.name}: neither a directory nor a zip file that can be read; correct the path"
         ) from error
     with archive:
+        _check_expansion(path, archive)
         names = tuple(item.filename for item in archive.infolist() if not item.is_dir())
         yield Source(archive_reader(archive), names)
+
+
+def _check_expansion(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse an archive that becomes far more than it is, before anything is unpacked.
+
+    Every file is read up to a limit of its own; thousands of them would still take days. What
+    an archive says of its sizes is the most that is ever read of it.
+    """
+    files = archive.infolist()
+    if len(files) > MAX_FILES:
+        raise ConfigError(f"{path.name}: {len(files)} files, at most {MAX_FILES}; it is no pack")
+    unpacked = sum(item.file_size for item in files)
+    packed = max(1, path.stat().st_size)
+    if unpacked > _FREE_SIZE and unpacked > MAX_RATIO * packed:
+        raise ConfigError(
+            f"{path.name}: would unpack to {unpacked // packed} times its size, at most "
+            f"{MAX_RATIO}; it is no pack of ours: ask who made it for another one"
+        )

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 from compliance.errors import ComplianceError
+from compliance.state.errors import StorageError
 
-
-class StorageError(ComplianceError):
-    """The storage failed; it is open whether the write in hand is there: give no answer."""
-
-    code: ClassVar[str] = "storage_failed"
+__all__ = [
+    "EntryPrunedError",
+    "NotWitnessedError",
+    "PartErasedError",
+    "StorageError",
+    "UnknownPartError",
+]
 
 
 class NotWitnessedError(ComplianceError):

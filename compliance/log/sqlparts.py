@@ -8,15 +8,30 @@ key stands wrapped. Let those expire within the period that the agreement allows
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Engine
 
-from compliance.log.engine import translated, writing
 from compliance.log.errors import StorageError
-from compliance.log.schema import LOGS, PART_KEYS, PARTS
 from compliance.log.storage import Erasure, Place, SealedPart
+from compliance.state.engine import translated
+from compliance.state.transactions import Transactions, Work
+
+_PART = (
+    "SELECT p.commitment, p.sealed, p.case_tag, p.subject_tag, p.erased_at, k.key "
+    "FROM tlog_part AS p JOIN tlog AS l ON l.id = p.log "
+    "LEFT JOIN tlog_part_key AS k ON k.log = p.log AND k.place = p.place "
+    "WHERE l.origin = ? AND p.place = ?"
+)
+_TAGGED = (
+    "SELECT l.origin, p.place, p.log FROM tlog_part AS p JOIN tlog AS l ON l.id = p.log "
+    "WHERE p.case_tag = ? OR p.subject_tag = ?"
+)
+_DELETE_KEY = "DELETE FROM tlog_part_key WHERE log = ? AND place = ?"
+_EMPTY_PART = (
+    "UPDATE tlog_part SET commitment = NULL, sealed = NULL, case_tag = NULL, subject_tag = NULL, "
+    "erased_at = ? WHERE log = ? AND place = ?"
+)
 
 
 class SqlParts:
@@ -24,43 +39,32 @@ class SqlParts:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._transactions = Transactions(engine)
 
     def part(self, place: Place) -> SealedPart | Erasure | None:
         """Return the private part of an entry, what is left of it, or None."""
-        same = (PARTS.c.log == PART_KEYS.c.log) & (PARTS.c.place == PART_KEYS.c.place)
-        joined = PARTS.join(LOGS, LOGS.c.id == PARTS.c.log).outerjoin(PART_KEYS, same)
-        here = (LOGS.c.origin == place.origin) & (PARTS.c.place == place.index)
-        with self._reading() as connection:
-            row = connection.execute(
-                select(PARTS, PART_KEYS.c.key).select_from(joined).where(here)
-            ).one_or_none()
+        with self._transactions.reading() as work:
+            row = work.run(_PART, (place.origin, place.index)).fetchone()
         if row is None:
             return None
-        if row.erased_at is not None or row.key is None:
-            return Erasure(row.erased_at or 0)
-        return SealedPart(
-            commitment=bytes(row.commitment),
-            sealed=bytes(row.sealed),
-            key=bytes(row.key),
-            case_tag=bytes(row.case_tag),
-            subject_tag=bytes(row.subject_tag),
-        )
+        *stored, erased_at, key = row
+        if erased_at is not None or key is None:
+            return Erasure(erased_at or 0)
+        commitment, sealed, case_tag, subject_tag = map(bytes, stored)
+        return SealedPart(commitment, sealed, bytes(key), case_tag, subject_tag)
 
     def find_parts(self, tag: bytes) -> list[Place]:
         """Return where private parts with this tag are, sorted."""
-        with self._reading() as connection:
-            return [place for place, _ in _tagged(connection, tag)]
+        with self._transactions.reading() as work:
+            return [place for place, _ in _tagged(work, tag)]
 
     def erase_parts(self, tag: bytes, now: int) -> list[Place]:
         """Erase all private parts with this tag beyond recovery; return where they were."""
-        empty = {"commitment": None, "sealed": None, "case_tag": None, "subject_tag": None}
-        with self._writing() as connection:
-            found = _tagged(connection, tag)
+        with self._transactions.writing() as work:
+            found = _tagged(work, tag)
             for place, log in found:
-                key = (PART_KEYS.c.log == log) & (PART_KEYS.c.place == place.index)
-                part = (PARTS.c.log == log) & (PARTS.c.place == place.index)
-                connection.execute(PART_KEYS.delete().where(key))
-                connection.execute(PARTS.update().where(part).values(empty | {"erased_at": now}))
+                work.run(_DELETE_KEY, (log, place.index))
+                work.run(_EMPTY_PART, (now, log, place.index))
         self._scrub()
         return [place for place, _ in found]
 
@@ -69,28 +73,14 @@ class SqlParts:
         if self._engine.dialect.name == "postgresql":
             engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
             with translated(), engine.connect() as connection:
-                connection.exec_driver_sql(f"VACUUM {PARTS.name}, {PART_KEYS.name}")
+                connection.exec_driver_sql("VACUUM tlog_part, tlog_part_key")
             return
         with translated(), closing(self._engine.raw_connection()) as raw:
             row = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if row is None or row[0]:
             raise StorageError("erased, but a reader holds old pages of the file; erase again")
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with translated(), self._engine.begin() as connection:
-            yield connection
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with translated(), writing(self._engine).begin() as connection:
-            yield connection
-
-
-def _tagged(connection: Connection, tag: bytes) -> list[tuple[Place, int]]:
-    query = select(LOGS.c.origin, PARTS.c.place, PARTS.c.log)
-    joined = query.select_from(PARTS.join(LOGS, LOGS.c.id == PARTS.c.log))
-    rows = connection.execute(
-        joined.where((PARTS.c.case_tag == tag) | (PARTS.c.subject_tag == tag))
-    )
-    return sorted((Place(row.origin, row.place), row.log) for row in rows)
+def _tagged(work: Work, tag: bytes) -> list[tuple[Place, int]]:
+    rows = work.run(_TAGGED, (tag, tag)).fetchall()
+    return sorted((Place(origin, index), log) for origin, index, log in rows)

@@ -20,6 +20,15 @@ NO_BASIS = "none"
 DEFAULT_DENY = "default-deny"
 # By this rule, and by no policy, the first accounts of a directory are made.
 SET_UP_RULE = "staff.set-up"
+# By these, people sign in and out, and an issuer's groups say what roles they have: no policy
+# can be asked before it is known who acts.
+SIGN_IN_RULE = "staff.sign-in"
+ISSUER_RULE = "staff.issuer"
+RULES = {
+    SET_UP_RULE: "an account of the set-up",
+    SIGN_IN_RULE: "how staff sign in",
+    ISSUER_RULE: "roles by the word of the issuer of staff identities",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,11 @@ from compliance.agreement.store import AgreementStore
 from compliance.agreement.vocabulary import Role
 from compliance.clock import Clock
 from compliance.errors import ComplianceError
-from compliance.files import write_atomically
 from compliance.log.private import PrivateParts
 from compliance.log.storage import Place, Storage
 from compliance.log.yearly import YearlyLog
 from compliance.office.about import About, entry_of, seal_part
-from compliance.office.once import Once
+from compliance.office.once import Alone, Once
 from compliance.operation.observing import UNOBSERVED, Append, Observes
 from compliance.policy.actors import (
     Facts,
@@ -44,6 +43,7 @@ from compliance.policy.actors import (
 from compliance.policy.decision import Decision
 from compliance.policy.judge import Found, Judge, require
 from compliance.policy.store import PolicyStore
+from compliance.shelf import Shelf, shelf_of
 from protocols.tlog.entry import Agreement as Named
 from protocols.tlog.entry import Outcome
 from protocols.tlog.policy import Policy
@@ -58,6 +58,8 @@ class Office:
     Args:
         policy_of: by which the checkpoints of an origin are published.
         documents: where plans and terms are kept that decisions were about, for `replay`.
+        alone: keeps other processes from an act of a name meanwhile; None where no other
+            process is asked for the same acts.
         kind: of the organisation itself, where it does not follow from an agreement.
         pseudonyms: 32 bytes that the organisation alone has: actors are told apart by them.
         ending: what is to be given back with the office.
@@ -75,7 +77,8 @@ class Office:
         pseudonyms: bytes,
         clock: Clock,
         policy_of: Callable[[str], Policy],
-        documents: Path,
+        documents: Path | Shelf,
+        alone: Alone | None = None,
         kind: Role | None = None,
         ending: ExitStack | None = None,
     ) -> None:
@@ -89,9 +92,9 @@ class Office:
         # What measures entries; whoever watches this process sets it.
         self.observer: Observes = UNOBSERVED
         self.policy_of = policy_of
-        self._documents = documents
+        self._documents = shelf_of(documents)
         self._judge = Judge(agreements, policies)
-        self._once = Once(storage, parts)
+        self._once = Once(storage, parts, alone)
         self._pseudonyms = pseudonyms
         self._kind = kind
         self._names: dict[bytes, Named] = {}
@@ -260,8 +263,7 @@ class Office:
 
     def document(self, digest: bytes) -> bytes | None:
         """Return a plan or terms that a decision was about; None if it is not kept here."""
-        path = self._documents / f"{digest.hex()}.json"
-        return path.read_bytes() if path.exists() else None
+        return self._documents.get(f"{digest.hex()}.json")
 
     def _keep(self, question: Question | None) -> None:
         """Keep what a question is about: its record names it by its hash alone."""
@@ -272,9 +274,9 @@ class Office:
                 digest, data = terms.digest, terms.encode()
             case _:
                 return
-        path = self._documents / f"{digest.hex()}.json"
-        if not path.exists():
-            write_atomically(path, data)
+        name = f"{digest.hex()}.json"
+        if self._documents.get(name) is None:
+            self._documents.put_new(name, data)
 
     def _actor(self, principal: Principal) -> bytes:
         if isinstance(principal, Person):

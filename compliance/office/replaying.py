@@ -14,7 +14,7 @@ from compliance.agreement.coverage import Documents
 from compliance.errors import LogCorruptError
 from compliance.log.errors import EntryPrunedError, PartErasedError, UnknownPartError
 from compliance.log.storage import Place
-from compliance.office.about import SET_UP_RULE, organisation_of
+from compliance.office.about import RULES, organisation_of
 from compliance.office.office import Office
 from compliance.policy.decision import Decision
 from compliance.policy.replay import replay
@@ -65,8 +65,8 @@ def _replayed(office: Office, place: Place, entry: Entry, documents: Documents) 
         record = office.parts.read(place, entry.commitment).decision
     except (PartErasedError, UnknownPartError) as error:
         return Replayed(place, entry, missing=str(error))
-    if entry.policies == (SET_UP_RULE,):
-        return Replayed(place, entry, missing=f"entry {place.index}: an account of the set-up")
+    if len(entry.policies) == 1 and (rule := RULES.get(entry.policies[0])) is not None:
+        return Replayed(place, entry, missing=f"entry {place.index}: {rule}")
     if not record:
         return Replayed(place, entry, missing=f"entry {place.index}: no policies decided it")
     try:

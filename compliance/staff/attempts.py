@@ -28,7 +28,7 @@ ACCOUNTS, SOURCES = "attempts.json", "sources.json"
 # Behind one network address a whole office may sit: it gets more, and forgets sooner.
 FREE_OF_SOURCE = 50
 FORGET_SOURCE_S = 3_600
-MOST_SOURCES = 10_000
+MOST_SOURCES = 2_000
 _MOST = 1_000_000
 
 
@@ -100,13 +100,13 @@ class Attempts:
             if counters.pop(name, None) is not None:
                 self._store(counters, others)
 
-    def take_back(self, name: str) -> None:
+    def take_back(self, name: str, *, now: int) -> None:
         """Take the last failure of a counter back: it was none; those before it stay."""
         with exclusive(self._lock):
             counters, others = self._load()
             before = counters.get(name, Counter(0, 0))
             if before.failures > 1:
-                counters[name] = Counter(before.failures - 1, 0)
+                counters[name] = Counter(before.failures - 1, now)
             else:
                 counters.pop(name, None)
             self._store(counters, others)

@@ -11,7 +11,7 @@ Who learns what:
               without the run key, and without it no run can be linked with another
     partner   the padded size of the joint table, and, if there is no alignment, a reason
               code, which tells one bit about the overlaps; membership "shared" tells a
-              partner besides which of its own rows every other partner has
+              partner besides which of its own rows every other kind of partner has
 
 The places of one partner's rows are a uniformly random choice whatever the others hold.
 """
@@ -61,6 +61,9 @@ class UnionRules:
         min_rows: the fewest rows to train on: those of the label holder, or, where
             membership is shared, those of the intersection.
         min_overlap: the fewest rows that each other partner shares with the label holder.
+        kinds: of partners that hold rows of the same columns, or labels alike: the label
+            holder's kind is trained on, and an intersection asks for one of each kind. Who
+            stands in none is a kind of its own.
     """
 
     parties: tuple[str, ...]
@@ -69,12 +72,20 @@ class UnionRules:
     min_rows: int = 1
     min_overlap: int = 1
     membership: Membership = Membership.HIDDEN
+    kinds: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        named = [name for kind in self.kinds for name in kind]
+        if len(set(named)) != len(named) or not set(named) <= set(self.parties):
+            raise UnsupportedParameterError("union: kinds name a party twice, or no party")
         if len(set(self.parties)) != len(self.parties) or self.label_holder not in self.parties:
             raise UnsupportedParameterError("union: expected different parties, one with the label")
         if not 1 <= self.max_rows <= MAX_ROWS or self.min_rows < 1 or self.min_overlap < 1:
             raise UnsupportedParameterError("union: limits are not whole numbers from 1")
+
+    def kind_of(self, name: str) -> tuple[str, ...]:
+        """Return the kind of a party, itself alone if it stands in none."""
+        return next((kind for kind in self.kinds if name in kind), (name,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +160,15 @@ def place_rows(
     if any(len(rows) > rules.max_rows for rows in sets.values()):
         raise AlignmentRefusedError(RefusalReason.TOO_MANY_ROWS)
     member = _membership(sets, rules.parties)  # (parties, persons)
-    labelled = member[rules.parties.index(rules.label_holder)]
+    held = {
+        kind: member[[rules.parties.index(name) for name in kind]].any(axis=0)
+        for kind in dict.fromkeys(map(rules.kind_of, rules.parties))
+    }
+    labelled = held[rules.kind_of(rules.label_holder)]
     overlaps = {name: int((member[k] & labelled).sum()) for k, name in enumerate(rules.parties)}
     shared = rules.membership is Membership.SHARED
-    kept = member.all(axis=0) if shared else np.ones(member.shape[1], dtype=np.bool_)
+    everybody = np.ones(member.shape[1], dtype=np.bool_)
+    kept = np.logical_and.reduce(list(held.values())) if shared else everybody
     rows = int(kept.sum())
     total = padding(rows)
     _check_limits(rules, overlaps, int((kept & labelled).sum()), total)

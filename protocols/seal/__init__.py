@@ -12,6 +12,14 @@ Specifications: RFC 7748 (X25519), RFC 8032 (Ed25519), RFC 5869 (HKDF), RFC 8439
 
 from protocols.seal.announcement import announce, verify_announcement
 from protocols.seal.channel import Opener, Sealer
-from protocols.seal.derivation import Pair, derive_pair
+from protocols.seal.derivation import Pair, derive_mask_key, derive_pair
 
-__all__ = ["Opener", "Pair", "Sealer", "announce", "derive_pair", "verify_announcement"]
+__all__ = [
+    "Opener",
+    "Pair",
+    "Sealer",
+    "announce",
+    "derive_mask_key",
+    "derive_pair",
+    "verify_announcement",
+]

@@ -22,6 +22,7 @@ from protocols.seal.channel import KEY_SIZE, Opener, Sealer
 from protocols.seal.fields import PLAN_HASH_SIZE, join_fields
 
 _DOMAIN = b"lianfang seal pair v1"
+_MASK_DOMAIN = b"lianfang seal mask v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,55 @@ def derive_pair(
         RFC 7748, section 6.1 (X25519, zero check) and section 7 (public keys belong into
         the derivation); RFC 5869, sections 2.2 and 2.3.
     """
+    label = join_fields(run.encode(), phase.encode(), attempt.to_bytes(8, "big"))
+    keys = _derive(
+        ephemeral_private, peer_public, plan_hash, (ours, theirs), (_DOMAIN, label, attempt)
+    )
+    rising, falling = keys[:KEY_SIZE], keys[KEY_SIZE:]
+    send_key, receive_key = (rising, falling) if ours < theirs else (falling, rising)
+    return Pair(
+        Sealer(send_key, label, sender=ours, recipient=theirs),
+        Opener(receive_key, label, sender=theirs, recipient=ours),
+    )
+
+
+def derive_mask_key(
+    ephemeral_private: X25519PrivateKey,
+    peer_public: bytes,
+    *,
+    run: str,
+    plan_hash: bytes,
+    ours: str,
+    theirs: str,
+    phase: str,
+    attempt: int,
+) -> bytes:
+    """Agree on 32 bytes from which both members of a pair expand the same mask.
+
+    Like the keys of `derive_pair`, from which these are independent: verified keys in, and an
+    attempt that is never used twice, or two masked values would tell their difference.
+
+    Raises:
+        MalformedMessageError, InvalidProofError: as `derive_pair`.
+    Source:
+        RFC 7748, section 6.1; RFC 5869; Bonawitz et al. 2017 (eprint 2017/281), section 4.
+    """
+    label = join_fields(run.encode(), phase.encode(), attempt.to_bytes(8, "big"))
+    keys = _derive(
+        ephemeral_private, peer_public, plan_hash, (ours, theirs), (_MASK_DOMAIN, label, attempt)
+    )
+    return keys[:KEY_SIZE]
+
+
+def _derive(
+    ephemeral_private: X25519PrivateKey,
+    peer_public: bytes,
+    plan_hash: bytes,
+    parties: tuple[str, str],
+    purpose: tuple[bytes, bytes, int],
+) -> bytes:
+    """Derive two keys' worth of bytes for a pair; equal at both, bound to all that is named."""
+    (ours, theirs), (domain, label, attempt) = parties, purpose
     if ours == theirs:
         raise ValueError("a channel joins two different parties")
     if attempt < 1:
@@ -63,16 +113,9 @@ def derive_pair(
         raise ValueError(f"plan hash of {len(plan_hash)} bytes, expected {PLAN_HASH_SIZE}")
     our_public = ephemeral_private.public_key().public_bytes_raw()
     (lower, lower_key), (higher, higher_key) = sorted([(ours, our_public), (theirs, peer_public)])
-    label = join_fields(run.encode(), phase.encode(), attempt.to_bytes(8, "big"))
-    info = join_fields(_DOMAIN, label, lower.encode(), higher.encode(), lower_key, higher_key)
-    keys = HKDF(SHA256(), 2 * KEY_SIZE, salt=plan_hash, info=info).derive(
+    info = join_fields(domain, label, lower.encode(), higher.encode(), lower_key, higher_key)
+    return HKDF(SHA256(), 2 * KEY_SIZE, salt=plan_hash, info=info).derive(
         _exchange(ephemeral_private, peer_public, theirs)
-    )
-    rising, falling = keys[:KEY_SIZE], keys[KEY_SIZE:]
-    send_key, receive_key = (rising, falling) if ours == lower else (falling, rising)
-    return Pair(
-        Sealer(send_key, label, sender=ours, recipient=theirs),
-        Opener(receive_key, label, sender=theirs, recipient=ours),
     )
 
 

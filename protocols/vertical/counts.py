@@ -20,13 +20,17 @@ from protocols.errors import UnsupportedParameterError
 from protocols.program import Charge, Program
 from protocols.vertical.budget import noise_multiplier_of_share
 from protocols.vertical.head_terms import Base
-from protocols.vertical.response import MIN_RATE
+from protocols.vertical.outsider import Outsider
+from protocols.vertical.pool import Outcome, bring_rows, count_rows, half_noise
+from protocols.vertical.response import MIN_RATE, Sampler
+from protocols.vertical.shares import Trio
 
 if TYPE_CHECKING:
     from protocols.vertical.plan import TrainingPlan
 
 # One person is one row, and at most one positive: the two counts move by (1, 1).
-_SENSITIVITY = math.sqrt(2)
+_MOVED = 2  # the square of it
+_SENSITIVITY = math.sqrt(_MOVED)
 _MAX_ROWS = 1 << 31
 
 
@@ -67,5 +71,46 @@ def release_counts(
     exact = np.array([int(train.sum()), int(labels[train].sum())])
     variance = math.ceil((noise * _SENSITIVITY) ** 2)
     trained, positives = (exact + sample_discrete_gaussian(variance, 2, random=random)).tolist()
+    return _within_limits(trained, positives)
+
+
+def pool_counts(
+    plan: TrainingPlan,
+    station: Trio | Outsider,
+    own: Outcome | None,
+    *,
+    rows: int,
+    noise: Sampler,
+) -> Program[Counts | None]:
+    """Count over several label holders, a person of several once; told to them alone.
+
+    Args:
+        station: our side, connected: of a compute party, or of a label holder outside.
+        own: a label holder's rows; None at a compute party that is none.
+
+    Privacy:
+        As `release_counts`: the same single mechanism, paid by every label holder.
+    """
+    multiplier = noise_multiplier_of_share(plan, plan.count_share)
+    if own is not None:
+        yield Charge(f"pooled/{plan.label_kind.name}/counts", Gaussian(multiplier))
+    if isinstance(station, Trio):
+        # A person is in one row that counts, however many holders know it.
+        opened = yield from count_rows(
+            station,
+            plan.label_holders,
+            own,
+            rows,
+            lambda size: half_noise(noise, multiplier, 1, _MOVED, size),
+        )
+    elif own is not None:
+        opened = yield from bring_rows(station, plan.label_holders, own)
+    if own is None or opened is None:
+        return None
+    trained, positives = opened.tolist()
+    return _within_limits(trained, positives)
+
+
+def _within_limits(trained: int, positives: int) -> Counts:
     trained = max(trained, 1)
     return Counts(trained, min(max(positives, 0), trained))

@@ -15,6 +15,7 @@ Privacy:
     mu^2 that the plan gives this partner: all fine histograms together (one person moves
     them by sqrt(columns)), and the sum of all encoded rows (one person moves it by 1).
     A third, the network, is DP-SGD with the noise, rate and steps of the plan.
+    Members of one block add theirs up in a `Pool`, whose noise covers a person of several.
 """
 
 from __future__ import annotations
@@ -38,16 +39,17 @@ from protocols.vertical.budget import noise_multiplier_of_share
 from protocols.vertical.contract import Contract, Numeric
 from protocols.vertical.edges import Knots, fixed_knots, histogram, private_knots
 from protocols.vertical.neural import Expert, Targets
-from protocols.vertical.neural_training import train_expert
+from protocols.vertical.neural_training import train_expert, untrained_expert
 from protocols.vertical.outline import centring_of, outline
 from protocols.vertical.pairs import Pairs, check_pairs
 from protocols.vertical.plan import TrainingPlan
+from protocols.vertical.pool import Pool
 from protocols.vertical.settings import EncoderTerms
 
 Columns = Mapping[str, NDArray[np.float64] | NDArray[np.int64]]
 Random = Callable[[int], bytes]
 
-_SUM_BITS = 16
+_SCALE = 1 << 16
 _NUMBERS_AT_ONCE = 1 << 24
 # A bound below this share of the largest possible norm would clip too many rows if the
 # means were far off.
@@ -106,6 +108,12 @@ class Encoder:
         varies = np.full(expert.width, expert.weight / expert.width)
         spread = np.concatenate([(1 - expert.weight) * self.spread, varies])
         return replace(self, spread=spread, expert=expert)
+
+    def with_learned(self, expert: Expert) -> Encoder:
+        """Return this encoder with another embedding in the place of the one that it has."""
+        if self.expert is None or self.expert.width != expert.width:
+            raise ValueError("expert: of another width than the one that it replaces")
+        return replace(self, expert=expert)
 
     def with_pairs(self, *, weight: float, knots: int) -> Encoder:
         """Return this encoder with products beside its coordinates, if any two can pair."""
@@ -185,73 +193,131 @@ def fit_encoder(
     random: Random,
     *,
     targets: Targets | None = None,
+    pool: Pool | None = None,
 ) -> Program[Encoder]:
-    """Fit one partner's encoder on its own rows.
+    """Fit one partner's encoder on its own rows, or a block's on those of all its members.
 
     Args:
         contract: the agreed columns that take part, in order.
         columns: checked against the contract.
         targets: the label holder's, for an expert that learns labels.
+        pool: of a block with several members, who then all get the same encoder; an expert
+            of theirs is trained afterwards, and stands there untrained.
     """
     terms = plan.partner(name).encoder
     if terms.pairs_weight > 0:
         check_pairs(contract.columns, terms.pair_knots)
-    codes = yield from _codes(plan, terms, contract, columns, random)
-    rows = len(next(iter(columns.values())))
+    codes = yield from _codes(plan, terms, contract, columns, random, pool=pool)
+    rows: float = len(next(iter(columns.values())))
     totals, deviation = np.zeros(sum(code.width for code in codes)), 0.0
     if terms.mean_share > 0:
         noise = noise_multiplier_of_share(plan, terms.mean_share)
-        yield Charge("encoder/means", Gaussian(noise))
-        totals, deviation = _noised_sum(codes, columns, rows, noise, random)
+        yield Charge(_label("means", pool), Gaussian(noise))
+        if pool is None:
+            totals, deviation = _noised_sum(codes, columns, noise, random)
+        else:
+            totals, rows, deviation = yield from _pooled_sum(codes, columns, noise, pool)
     means, deviation = np.maximum(totals, 0.0) / rows, deviation / rows
     encoder = _centred(codes, means, deviation, centring=terms.mean_share > 0)
     if terms.neural is not None:
         doubt = deviation if terms.mean_share > 0 else math.inf
-        # The steps look at rows, so they are paid for before the first of them.
-        yield Charge("encoder/neural", terms.neural.event)
-        pieces = _pieces(len(means), rows)
-        outlines = (outline(codes, _joined(codes, columns, part)) for part in pieces)
         centring = centring_of(codes, means, doubt)
-        encoder = encoder.with_expert(
-            train_expert(terms.neural, outlines, centring, targets, random=random)
-        )
+        if pool is not None:
+            expert = untrained_expert(terms.neural, centring, seed=plan.digest)
+        else:
+            # The steps look at rows, so they are paid for before the first of them.
+            yield Charge("encoder/neural", terms.neural.event)
+            outlines = outlines_of(codes, columns)
+            expert = train_expert(terms.neural, outlines, centring, targets, random=random)
+        encoder = encoder.with_expert(expert)
     if terms.pairs_weight > 0:
         encoder = encoder.with_pairs(weight=terms.pairs_weight, knots=terms.pair_knots)
     return encoder
 
 
+def outlines_of(codes: tuple[ColumnCode, ...], columns: Columns) -> Iterator[Reals]:
+    """Return the outlines of all rows, in pieces that fit in memory."""
+    width, rows = sum(code.width for code in codes), len(next(iter(columns.values())))
+    pieces = _pieces(width, rows)
+    return (outline(codes, _joined(codes, columns, part)) for part in pieces)
+
+
+def _label(release: str, pool: Pool | None) -> str:
+    return f"encoder/{release}" if pool is None else f"pooled/{pool.name}/{release}"
+
+
 def _codes(
-    plan: TrainingPlan, terms: EncoderTerms, contract: Contract, columns: Columns, random: Random
+    plan: TrainingPlan,
+    terms: EncoderTerms,
+    contract: Contract,
+    columns: Columns,
+    random: Random,
+    *,
+    pool: Pool | None,
 ) -> Program[tuple[ColumnCode, ...]]:
     numeric = [column for column in contract.columns if isinstance(column, Numeric)]
     knots = {column.name: fixed_knots(column, terms.knots) for column in numeric}
     if terms.edge_share > 0 and numeric:
         noise = noise_multiplier_of_share(plan, terms.edge_share)
-        yield Charge("encoder/edges", Gaussian(noise))
+        yield Charge(_label("edges", pool), Gaussian(noise))
         # One person counts once in the histogram of every numeric column.
         deviation = noise * math.sqrt(len(numeric))
-        for column in numeric:
-            counts = histogram(column, columns[column.name].astype(np.float64))
-            drawn = sample_discrete_gaussian(math.ceil(deviation**2), len(counts), random=random)
-            knots[column.name] = private_knots(
-                column, (counts + drawn).astype(np.float64), deviation=deviation, count=terms.knots
+        found = [histogram(column, columns[column.name].astype(np.float64)) for column in numeric]
+        if pool is None:
+            found = [
+                counts
+                + sample_discrete_gaussian(math.ceil(deviation**2), len(counts), random=random)
+                for counts in found
+            ]
+        else:
+            deviation *= pool.spread
+            joined = yield from pool.total(
+                np.concatenate(found), squared=len(numeric), noise_multiplier=noise
             )
+            found = np.split(joined, np.cumsum([len(counts) for counts in found])[:-1])
+        for column, counts in zip(numeric, found, strict=True):
+            knots[column.name] = private_knots(
+                column, counts.astype(np.float64), deviation=deviation, count=terms.knots
+            )
+    elif terms.edge_share > 0 and pool is not None:
+        # The compute parties do not know that there is nothing to add up.
+        yield from pool.total(np.zeros(0, dtype=np.int64), squared=0, noise_multiplier=1.0)
     return tuple(ColumnCode(column, knots.get(column.name)) for column in contract.columns)
 
 
 def _noised_sum(
-    codes: tuple[ColumnCode, ...], columns: Columns, rows: int, noise: float, random: Random
+    codes: tuple[ColumnCode, ...], columns: Columns, noise: float, random: Random
 ) -> tuple[Reals, float]:
     """Return the sum of all encoded rows with noise, and the noise's standard deviation."""
-    scale = 1 << _SUM_BITS
-    total = np.zeros(sum(code.width for code in codes), dtype=np.int64)
-    for part in _pieces(len(total), rows):
-        joined = _joined(codes, columns, part)
-        # Cut toward zero, so that no row grows longer than 1 in fixed point.
-        total += np.trunc(joined * scale).astype(np.int64).sum(axis=0)
-    variance = math.ceil((noise * scale) ** 2)
+    total = _exact_sum(codes, columns)
+    variance = math.ceil((noise * _SCALE) ** 2)
     total += sample_discrete_gaussian(variance, len(total), random=random)
-    return total / scale, noise
+    return total / _SCALE, noise
+
+
+def _pooled_sum(
+    codes: tuple[ColumnCode, ...], columns: Columns, noise: float, pool: Pool
+) -> Program[tuple[Reals, float, float]]:
+    """Return the noised sum over all members, how many rows they have, and the deviation.
+
+    Nobody is told how many rows another member has: half of each row's weight is counted in
+    one more number, under the same noise, so that a person moves the sums by sqrt(5/4).
+    """
+    rows = len(next(iter(columns.values())))
+    part = np.append(_exact_sum(codes, columns), rows * _SCALE // 2)
+    squared = 5 * _SCALE**2 // 4
+    opened = yield from pool.total(part, squared=squared, noise_multiplier=noise)
+    counted = max(1.0, float(opened[-1]) * 2 / _SCALE)
+    return opened[:-1] / _SCALE, counted, noise * pool.spread * math.sqrt(5 / 4)
+
+
+def _exact_sum(codes: tuple[ColumnCode, ...], columns: Columns) -> NDArray[np.int64]:
+    """Add up encoded rows, cut toward zero so that none grows longer than 1 in fixed point."""
+    total = np.zeros(sum(code.width for code in codes), dtype=np.int64)
+    for part in _pieces(len(total), len(next(iter(columns.values())))):
+        joined = _joined(codes, columns, part)
+        total += np.trunc(joined * _SCALE).astype(np.int64).sum(axis=0)
+    return total
 
 
 def _centred(

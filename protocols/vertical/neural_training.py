@@ -7,9 +7,13 @@ Which rows make a batch is known to nobody but the owner, and drawn anew by Pois
 sampling at every step, so subsampling amplifies here. It would not among parties that
 know the rows of every step: the joint steps count in full.
 
-The network never leaves its owner. What others see of it are noised gradients and scores
-of the joint head, so floating-point noise from a seeded generator is enough; it is seeded
-anew for every step from the injected randomness.
+The network never leaves an owner that trains it alone. What others see of it are noised
+gradients and scores of the joint head, so floating-point noise from a seeded generator is
+enough; it is seeded anew for every step from the injected randomness.
+
+Members of one block train together (`train_round`): each goes some steps from the common
+weights, and how far it went leaves it, in a sum with the others', cut to fixed point. Those
+steps stand on 64 bits of fresh seed each, and on floating-point Gaussian noise.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from protocols.errors import MalformedMessageError
 from protocols.vertical.axis import Reals
 from protocols.vertical.neural import Expert, Targets
 from protocols.vertical.neural_terms import LABELS, NeuralTerms
@@ -67,23 +73,115 @@ def train_expert(
     Source:
         Abadi et al. 2016 (arXiv 1607.00133), Algorithm 1, as Opacus implements it.
     """
+    rows = _rows(terms, outlines, centring, targets)
+    model = _begun(terms, rows, random)
+    _train(terms, model, rows, random)
+    return _expert(terms, centring, model)
+
+
+def untrained_expert(terms: NeuralTerms, centring: tuple[Reals, Reals], *, seed: bytes) -> Expert:
+    """Return the expert from which all members of a block begin; public, looks at no row.
+
+    Args:
+        seed: at least 8 bytes, the same at all members.
+    """
+    return _expert(terms, centring, _from_seed(terms, len(centring[0]), seed))
+
+
+def train_round(
+    terms: NeuralTerms,
+    outlines: Iterable[Reals],
+    centring: tuple[Reals, Reals],
+    targets: Targets | None,
+    *,
+    seed: bytes,
+    moved: Reals,
+    random: Random,
+) -> Reals:
+    """Go one round's steps from the common weights, and return how far that moved them.
+
+    Shapes:
+        moved, result: (weights,); an empty `moved` is the beginning.
+
+    Args:
+        seed: as in `untrained_expert`.
+        moved: how far the weights have moved from the beginning, over all members.
+
+    Privacy:
+        DP-SGD with `terms.round_event`, charged by the caller before the call.
+    """
+    rows = _rows(terms, outlines, centring, targets)
+    model = _from_seed(terms, rows.width, seed)
+    _move(model, moved)
+    before = _weights(model)
+    _train(replace(terms, steps=terms.steps // terms.rounds, rounds=0), model, rows, random)
+    return _weights(model) - before
+
+
+def moved_expert(
+    terms: NeuralTerms, centring: tuple[Reals, Reals], *, seed: bytes, moved: Reals
+) -> Expert:
+    """Return the expert that all members have after the last round.
+
+    Raises:
+        MalformedMessageError: the weights are not of this expert's size.
+    """
+    model = _from_seed(terms, len(centring[0]), seed)
+    _move(model, moved)
+    return _expert(terms, centring, model)
+
+
+def _rows(
+    terms: NeuralTerms,
+    outlines: Iterable[Reals],
+    centring: tuple[Reals, Reals],
+    targets: Targets | None,
+) -> _Rows:
     pieces = [standardised(part, *centring).astype(np.float32) for part in outlines]
-    inputs, labels = torch.from_numpy(np.concatenate(pieces)), None
-    if terms.task == LABELS:
-        if targets is None:
-            raise ValueError(f"targets: the task {LABELS} needs them")
-        train = torch.from_numpy(targets.train)
-        inputs, labels = inputs[train], torch.from_numpy(targets.labels).float()[train]
-    outputs = inputs.shape[1] if labels is None else 1
+    inputs = torch.from_numpy(np.concatenate(pieces))
+    if terms.task != LABELS:
+        return _Rows(inputs, None)
+    if targets is None:
+        raise ValueError(f"targets: the task {LABELS} needs them")
+    train = torch.from_numpy(targets.train)
+    return _Rows(inputs[train], torch.from_numpy(targets.labels).float()[train])
+
+
+def _begun(terms: NeuralTerms, rows: _Rows, random: Random) -> nn.Sequential:
     generator = torch.Generator()
     reseed(generator, random)
-    model = network(inputs.shape[1], terms.width, outputs, generator)
-    history = _descend(terms, model, _Rows(inputs, labels), random)
-    if history != [(terms.noise, 1 / terms.batches, terms.steps)]:
-        # Never reached unless a release of Opacus counts in another way.
-        raise ValueError("neural: Opacus counted other steps than were charged")
+    return network(rows.width, terms.width, 1 if rows.is_labelled else rows.width, generator)
+
+
+def _from_seed(terms: NeuralTerms, inputs: int, seed: bytes) -> nn.Sequential:
+    generator = torch.Generator()
+    reseed(generator, lambda size: seed[:size])
+    return network(inputs, terms.width, 1 if terms.task == LABELS else inputs, generator)
+
+
+def _expert(terms: NeuralTerms, centring: tuple[Reals, Reals], model: nn.Sequential) -> Expert:
     layer, bias = (values.detach().numpy() for values in model[0].parameters())
     return Expert(terms.weight, *centring, layer, bias)
+
+
+def _weights(model: nn.Module) -> Reals:
+    flat = torch.cat([values.detach().flatten() for values in model.parameters()])
+    result: Reals = flat.to(torch.float64).numpy()
+    return result
+
+
+def _move(model: nn.Module, moved: Reals) -> None:
+    if len(moved) == 0:
+        return
+    total = sum(values.numel() for values in model.parameters())
+    if len(moved) != total:
+        raise MalformedMessageError(f"weights: {len(moved)} numbers, expected {total}")
+    at = 0
+    with torch.no_grad():
+        for values in model.parameters():
+            part = torch.from_numpy(moved[at : at + values.numel()])
+            values.add_(part.reshape(values.shape).to(values.dtype))
+            at += values.numel()
 
 
 def network(inputs: int, width: int, outputs: int, generator: torch.Generator) -> nn.Sequential:
@@ -125,6 +223,13 @@ class _Rows(Dataset[tuple[Tensor, Tensor]]):
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         chosen = torch.tensor(indices, dtype=torch.int64)
         return self._inputs[chosen], self._targets[chosen]
+
+
+def _train(terms: NeuralTerms, model: nn.Sequential, rows: _Rows, random: Random) -> None:
+    """Train in place, and see that Opacus's accountant counts what was charged."""
+    if _descend(terms, model, rows, random) != [(terms.noise, 1 / terms.batches, terms.steps)]:
+        # Never reached unless a release of Opacus counts in another way.
+        raise ValueError("neural: Opacus counted other steps than were charged")
 
 
 def _descend(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -181,6 +182,20 @@ class TrainingPlan:
             kind.is_shared and kind.first.columns for kind in self.kinds
         )
 
+    @property
+    def learners(self) -> tuple[Kind, ...]:
+        """Return the kinds whose members train an expert together."""
+        return tuple(
+            kind
+            for kind in self.kinds
+            if kind.first.encoder.neural is not None and kind.first.encoder.neural.rounds > 0
+        )
+
+    @property
+    def learns(self) -> bool:
+        """Whether members of any kind train an expert together."""
+        return bool(self.learners)
+
     def encode(self) -> bytes:
         """Write the canonical form; what is at rest in most plans is left out of it."""
         value = asdict(self)
@@ -223,9 +238,20 @@ class TrainingPlan:
         hub_is_taken = name in self.compute and HUB in self.compute
         if name == self.label_holder or scale == 0 or hub_is_taken:
             raise UnsupportedParameterError(f"plan: cannot go on without {name}; end the run")
+        counts = Counter(partner.block for partner in kept)
         return replace(
             self,
-            partners=tuple(replace(partner, norm=partner.norm / scale) for partner in kept),
+            partners=tuple(
+                replace(
+                    partner,
+                    norm=partner.norm / scale,
+                    # Who is left alone of its block trains alone.
+                    encoder=partner.encoder
+                    if counts[partner.block] > 1
+                    else replace(partner.encoder, neural_rounds=0),
+                )
+                for partner in kept
+            ),
             compute=tuple(HUB if party == name else party for party in self.compute),
         )
 

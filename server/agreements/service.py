@@ -11,10 +11,9 @@ A party sees the agreements that it is a party of. To anybody else they do not e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Set
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Lock
 
 from compliance.agreement.bundle import Bundle
@@ -27,7 +26,6 @@ from compliance.agreement.standing import State, Version
 from compliance.agreement.store import AgreementStore
 from compliance.clock import Clock
 from compliance.errors import NotPermittedError
-from compliance.files import write_atomically
 from compliance.log.errors import StorageError
 from protocols.errors import UnsupportedParameterError
 from server.api.errors import NotFoundError
@@ -58,11 +56,13 @@ class Agreements:
     Args:
         store: pins the keys of the hub and of every partner that joined, and of nobody else.
         hub: the hub's name, as in agreements.
+        alone: keeps other processes from changing them meanwhile.
     """
 
     store: AgreementStore
     hub: str
     clock: Clock
+    alone: Callable[[], AbstractContextManager[object]] = nullcontext
     _writing: Lock = field(default_factory=Lock, repr=False)
 
     def listed(self, caller: str) -> list[Standing]:
@@ -104,7 +104,7 @@ class Agreements:
                 verify_agreement(bundle.signed, self.store.identities, draft=True)
                 self._check_room(caller)
                 self._check_signing(agreement, bundle.signed.signatures.keys())
-                write_atomically(self._note(agreement.digest, caller), b"")
+                self.store.shelf.put_new(_note(agreement.digest, caller), b"")
                 self.store.keep(bundle.signed, profile=profile)
                 return self._standing(agreement.digest, is_new=True)
             signers = known[agreement.digest].signers
@@ -178,7 +178,8 @@ class Agreements:
 
     def _check_room(self, caller: str) -> None:
         now, known = self.clock.now(), self.store.versions()
-        sent = [item for digest, item in known.items() if self._note(digest, caller).exists()]
+        noted = set(self.store.shelf.names(_SENT))
+        sent = [item for digest, item in known.items() if _note(digest, caller) in noted]
         unsigned = [item for item in sent if not item.is_whole]
         waiting = [
             item
@@ -203,13 +204,14 @@ class Agreements:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """One change at a time; a disk that fails is told as such."""
-        with self._writing:
+        """One change at a time, among all processes; a disk that fails is told as such."""
+        with self._writing, self.alone():
             try:
                 yield
             except OSError as error:
                 raise StorageError("agreements: cannot be kept") from error
 
-    def _note(self, digest: bytes, caller: str) -> Path:
-        """Name the file that says who sent a document first."""
-        return self.store.directory / _SENT / f"{digest.hex()}.{caller}"
+
+def _note(digest: bytes, caller: str) -> str:
+    """Name the document that says who sent a document first."""
+    return f"{_SENT}/{digest.hex()}.{caller}"

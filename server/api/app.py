@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from protocols.versions import offer
@@ -25,16 +25,16 @@ from server.log.routes import router as log
 from server.lookup.routes import router as lookup
 from server.tables.acknowledging import router as acknowledging
 from server.tables.routes import router as tables
-from server.tokens.barrier import TokenBarrier
+from server.tokens.barrier import TokenBarrier, require_scope
 from server.tokens.routes import router as tokens
 
 TITLE = "Lianfang hub"
 API_VERSION = "1"
 _DESCRIPTION = (
     "Private lookups against shared fraud reports. Every route but /healthz, /readyz, /v1/jwks, "
-    "/v1/enrolment and those below /.well-known needs a partner's client certificate. A request may "
-    "show an access token beside it (RFC 8705), which narrows it to some scopes. Every refusal is a problem document (RFC 9457). No identifier of a person is "
-    "ever part of a request."
+    "/v1/enrolment and those below /.well-known needs a partner's client certificate. A request "
+    "may show an access token beside it (RFC 8705), which narrows it to some scopes. Every refusal "
+    "is a problem document (RFC 9457). No identifier of a person is ever part of a request."
 )
 
 
@@ -77,6 +77,7 @@ def describe_app(retiring: Mapping[str, Retirement] = RETIRING) -> FastAPI:
         # The document has a route of its own, for partners.
         openapi_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(require_scope)],
     )
     # Acknowledgements before tables: the last part of their path is no version.
     for router in (

@@ -40,6 +40,12 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Use the certificate of the node (`lianfang node join`); a proxy that ends TLS before the "
         "hub takes it away.",
     ),
+    "certificate_superseded": (
+        "The caller shows a certificate that it has renewed; the time in which both count is over.",
+        "Let the program read the certificate of its node again; programs of Lianfang do so on "
+        "their own. Use `lianfang node renew` where the new one was lost and the old one is "
+        "still in its time.",
+    ),
     "compliance_error": (
         "A rule stands against it that has no more special type.",
         "Look at agreement and policies (`lianfang audit agreement list`), then ask the operator.",
@@ -58,6 +64,12 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "An entry is past its retention and is no longer given out; its proofs still hold.",
         "Use the proof that was fetched in time.",
     ),
+    "forwarded_certificate": (
+        "The request claims a certificate in a header and does not come from a configured "
+        "proxy, or the certificate that a proxy handed on does not hold.",
+        "Take the header off; at the proxy, see `docs/operation/nginx.conf` and `proxies` in "
+        "hub.json.",
+    ),
     "head_too_large": (
         "The fields of the request are longer than 16 KiB together.",
         "Send fewer fields; look for cookies or tokens that a proxy adds.",
@@ -75,9 +87,19 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Send the request's id, in hexadecimal.",
     ),
     "incident": (f"A rule of an incident's file stands against it. {_NO_ROUTE}", _OPERATOR),
+    "insufficient_scope": (
+        "The access token holds, and its scopes do not cover this operation.",
+        "Ask for a token with the scope that `WWW-Authenticate` names, or send the request "
+        "without one.",
+    ),
     "internal_error": (
         "The hub failed in a way that it did not foresee. Whether the request took effect is open.",
         f"Send it again: every operation is safe to repeat. {_OPERATOR}",
+    ),
+    "invalid_client": (
+        "The client that a token request names is not the one whose certificate was shown, or "
+        "that certificate was renewed.",
+        "Leave `client_id` out, or give the name in the certificate; show the certificate in use.",
     ),
     "invalid_identifier": (
         f"An identifier has no canonical form. {_NO_ROUTE}",
@@ -93,9 +115,18 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Sign with the identity key of this node; after a restore, compare the key with the "
         "agreement.",
     ),
+    "invalid_scope": (
+        "A token was asked for without a scope, or for one that does not exist.",
+        "Name one or more of the scopes in `/.well-known/oauth-authorization-server`.",
+    ),
     "invalid_table": (
         "A table does not hold together, or is too large.",
         "Make it again from the register.",
+    ),
+    "invalid_token": (
+        "The access token has run out, was not made by this hub, or is bound to another "
+        "certificate than the one that the connection shows.",
+        "Ask for another token with the certificate that you will show beside it.",
     ),
     "legal_hold": (f"A hold stands against an erasure. {_NO_ROUTE}", "Wait until it is released."),
     "log_conflict": (
@@ -172,6 +203,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "The address is longer than any that means something here.",
         "Correct the client; nothing of a request belongs into its address.",
     ),
+    "token_request": (
+        "The form of a token request cannot be read, or has a field twice.",
+        "Send `grant_type` and `scope` as `application/x-www-form-urlencoded`.",
+    ),
     "too_few_holders": (
         "Fewer key holders can be reached than must answer. Nothing was charged that is not given.",
         "Send the same request again after `Retry-After`; show the light grey meanwhile.",
@@ -197,6 +232,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Fetch `/v1/epochs/current`; where there is none, the operator begins one.",
     ),
     "unknown_part": (f"No private part of an entry is kept. {_NO_ROUTE}", _OPERATOR),
+    "unsupported_grant_type": (
+        "A token was asked for by another grant than `client_credentials`.",
+        "Ask with `grant_type=client_credentials`.",
+    ),
     "unsupported_parameter": (
         "A value is well formed, and this hub does not do it; `detail` names the cure.",
         "Do what `detail` says.",

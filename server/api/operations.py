@@ -10,7 +10,7 @@ from compliance.errors import UnknownEpochError
 from server.api.documents import refusals
 from server.api.errors import NotReadyError
 from server.api.parts import Caller, Services
-from server.log.publishing import PublicationState
+from server.log.publication import PublicationState
 from server.log.reading import publication_text
 
 router = APIRouter(tags=["operations"])

@@ -37,6 +37,7 @@ from server.api.guard import REVOKED_CODE
 from server.api.meanings import MEANINGS
 from server.api.problems import Problem, problem_of
 from server.enrolment.service import EnrolmentRefusedError
+from server.tokens.errors import GrantTypeError, ScopeError
 
 # Answered by the line of a class above them, under their own code.
 _BELOW: tuple[type[Exception], ...] = (
@@ -45,6 +46,7 @@ _BELOW: tuple[type[Exception], ...] = (
     CaseErasedError,
     CredentialsError,
     EntryPrunedError,
+    GrantTypeError,
     IncidentError,
     InvalidIdentifierError,
     InvalidTableError,
@@ -56,6 +58,7 @@ _BELOW: tuple[type[Exception], ...] = (
     PartErasedError,
     PolicyError,
     RogueHolderError,
+    ScopeError,
     StaffError,
     StoreWaitsError,
     UnknownAlarmError,

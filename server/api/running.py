@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import socket
+import ssl
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +17,13 @@ from starlette.types import ASGIApp
 
 from protocols.link import TransportError
 from server.api import tls
-from server.api.certificates import PUBLIC, PUBLIC_KEY, LiveContext
+from server.api.certificates import LiveContext
 from server.api.forwarding import Forwarding, Network
 from server.identity.admission import Admission, named_at
+from server.identity.public import PUBLIC, PUBLIC_KEY
 from server.identity.serving import ServerFiles
 
+_log = logging.getLogger("lianfang.api")
 KEEP_ALIVE_S = 30
 _STOP_S = 5
 _BACKLOG = 256
@@ -50,7 +56,7 @@ class ApiServer:
             named_at(hub) if admission is None else admission.identify,
             forwarding=None
             if admission is None
-            else Forwarding(proxies, admission.verify, admission.moment),
+            else Forwarding(proxies, admission.verify, admission.moment, admission.bars_proxy),
             head_timeout_s=head_timeout_s,
             reading_timeout_s=reading_timeout_s,
             connections_each=connections_each,
@@ -145,6 +151,29 @@ class _Loop(asyncio.SelectorEventLoop):
         kwargs.setdefault("ssl_handshake_timeout", tls.HANDSHAKE_TIMEOUT_S)
         kwargs.setdefault("ssl_shutdown_timeout", tls.GOODBYE_TIMEOUT_S)
         return await super().create_server(*args, **kwargs)
+
+    def _make_ssl_transport(
+        self, rawsock: socket.socket, *args: Any, **kwargs: Any
+    ) -> asyncio.Transport:
+        """Watch the handshake, whose failure the loop would tell nobody (CPython 3.11 to 3.13)."""
+        waiter = kwargs.get("waiter")
+        if waiter is not None:
+            host = rawsock.getpeername()[0]
+            waiter.add_done_callback(partial(_tell_handshake, host))
+        made: asyncio.Transport = super()._make_ssl_transport(  # type: ignore[misc]  # not in stubs
+            rawsock, *args, **kwargs
+        )
+        return made
+
+
+def _tell_handshake(host: str, waiter: asyncio.Future[None]) -> None:
+    """Log why a certificate was refused: the partner's operator sees a closed connection alone."""
+    if waiter.cancelled():
+        return
+    error = waiter.exception()
+    if isinstance(error, ssl.SSLCertVerificationError):
+        fields = {"event": "certificate_refused", "from": host, "reason": error.verify_message}
+        _log.warning(json.dumps(fields))
 
 
 def _listen(host: str, port: int) -> socket.socket:

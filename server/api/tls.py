@@ -61,7 +61,7 @@ def partner_protocol(
         """One connection of a partner of this hub."""
 
         _admits = staticmethod(admits)
-        _forwarding = forwarding or Forwarding((), admits, lambda: None)
+        _forwarding = forwarding or Forwarding((), admits)
         _head_timeout_s = head_timeout_s
         _reading_timeout_s = reading_timeout_s
         _connections_each = connections_each

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
+from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -34,7 +35,7 @@ from protocols.jcs import encode_jcs
 from protocols.tlog.entry import Verb
 from protocols.vertical.contract import Contract
 from server.enrolment.invitations import REJECTED, Invitation, Invitations
-from server.home import HubHome
+from server.home import BROUGHT, HubHome
 from server.identity.authority import load_authority, requested_key
 from server.identity.issued import is_revoked
 from server.identity.peer import CONTROL_NAME
@@ -70,6 +71,13 @@ class Request:
             "flower": sha256(flower.public_bytes(*public)).hexdigest(),
         }
 
+    def brought(self) -> str:
+        """Return the subject and the end of a certificate that is brought along, if one is."""
+        if BROUGHT not in self.fields:
+            return ""
+        found = x509.load_pem_x509_certificate(self.fields[BROUGHT].encode())
+        return f"{found.subject.rfc4514_string()}, until {found.not_valid_after_utc:%Y-%m-%d}"
+
     def contract(self) -> dict[str, Any]:
         """Return what the partner would bring: kind of identifier, label, columns."""
         agreed = Contract.parse(self.fields["contract"]).format()
@@ -90,6 +98,7 @@ class Request:
                 f"  identity key     {keys['identity']}",
                 f"  TLS key          sha256 {keys['tls']}",
                 f"  SuperNode key    sha256 {keys['flower']}",
+                f"  certificate      {self.brought() or 'to be issued here'}",
                 f"  identifier       {contract['identifier']}",
                 f"  label            {contract['label'] or 'none'}",
                 f"  {len(columns):>3} columns      {', '.join(columns[:_SHOWN])}{more}",

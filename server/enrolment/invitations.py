@@ -91,6 +91,17 @@ class Invitations:
         """Keep the request that came by an invitation; False if another one was first."""
         return self._shelf.put_new(_name(number, "request"), _encode(request))
 
+    def end_open(self) -> list[str]:
+        """Remove the invitations by which no request came; return whom they invited.
+
+        In a hub that was put back from a backup they may have been used since.
+        """
+        _, kept = self._shelf.state()
+        found = [item for item in self.all() if _name(item.number, "request") not in kept]
+        for item in found:
+            keeping_of(self._root).documents(FOLDER).delete(_name(item.number))
+        return sorted(item.name for item in found)
+
     def request(self, number: str) -> dict[str, Any] | None:
         """Return the request that came by an invitation, or None."""
         return self._object(number, "request")

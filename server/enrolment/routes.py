@@ -61,6 +61,9 @@ class PartnerDocument(BaseModel):
     identity: str = Field(description="Ed25519 key, hexadecimal.", pattern="^[0-9a-f]{64}$")
     flower_public: str = Field(description="Public key of the SuperNode (PEM).")
     contract: dict[str, Any] = Field(description="The feature contract.")
+    certificate: str | None = Field(
+        default=None, description="Of an authority of the partner's own (PEM), if it brings one."
+    )
 
 
 class JoinDocument(BaseModel):

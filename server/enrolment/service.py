@@ -36,8 +36,8 @@ from protocols.tlog.entry import Verb
 from server.enrolment.invitations import REJECTED, Invitations
 from server.enrolment.rates import Rate, Rates
 from server.home import HubHome, check_request
-from server.identity.authority import requested_key
 from server.identity.admission import Admission
+from server.identity.authority import requested_key
 
 MAX_REQUEST = 256 << 10
 WAITING, APPROVED = "waiting", "approved"

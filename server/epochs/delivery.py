@@ -11,17 +11,19 @@ import json
 import logging
 import threading
 
-from compliance.configuration import read_object
-from compliance.files import write_atomically
 from protocols.epoch.manifest import EpochManifest
 from protocols.epoch.orders import ACTIVATE, END, EndOrder
 from protocols.link import TransportError
-from server.epochs.holding import HUB, Holding
+from server.epochs.holding import EPOCHS, HUB, Holding
+from server.keeping.partners import parse_object
+from server.keeping.place import keeping_of
 from server.standing.registry import HolderRefusedError, Standing
 
 TIMEOUT_S = 30.0
 # A holder that refuses is asked again, but not at every look.
 AGAIN_AFTER_S = 60
+
+_DELIVERED = "delivered.json"
 
 _log = logging.getLogger("lianfang.epochs")
 
@@ -32,11 +34,12 @@ class Deliveries:
     def __init__(self, standing: Standing, holding: Holding) -> None:
         self._standing = standing
         self._holding = holding
-        self._path = holding.root / "delivered.json"
+        self._shelf = keeping_of(holding.home.root).shelf(EPOCHS)
         self._passing = threading.Lock()
         self._lock = threading.Lock()
+        kept = self._shelf.current(_DELIVERED)
         self._confirmed: dict[str, list[str]] = (
-            read_object(self._path) if self._path.exists() else {}
+            {} if kept is None else parse_object(kept, _DELIVERED)
         )
         self._refused: dict[tuple[str, str], tuple[int, str]] = {}
 
@@ -93,7 +96,7 @@ class Deliveries:
             # Replaced and never changed, so that a reader needs no lock.
             after = dict(self._confirmed)
             after[key] = sorted({*after.get(key, []), *names})
-            write_atomically(self._path, json.dumps(after, indent=1).encode())
+            self._shelf.put(_DELIVERED, json.dumps(after, indent=1).encode())
             self._confirmed = after
 
 

@@ -1,9 +1,11 @@
-"""The hub as key holder: HUB/holder, of the same shape as at every partner.
+"""The hub as key holder.
 
-manifests/, shares/, drafts/   epochs and the hub's shares of their keys
-book.journal                   every request that the hub admitted
-contributors.json              numbers of contributors, never given twice
-delivered.json                 which holder has confirmed which manifest and which end
+    HUB/holder/manifests/, shares/, drafts/   epochs and the hub's shares of their keys
+    journal `holder/book`                     every request that the hub admitted
+    epochs/contributors.json                  numbers of contributors, never given twice
+    epochs/delivered.json                     which holder has confirmed which manifest and end
+
+The last three are where the hub keeps what changes while it is served (`server.keeping`).
 """
 
 from __future__ import annotations
@@ -17,21 +19,23 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from compliance.clock import Clock, SystemClock
-from compliance.configuration import read_object
-from compliance.evaluations.book import BOOK, EvaluationBook
+from compliance.evaluations.book import EvaluationBook
 from compliance.evaluations.holder import KeyHolder
 from compliance.evaluations.setups import KeySetups
 from compliance.evaluations.store import EpochStore
-from compliance.files import write_atomically
 from protocols.errors import UnsupportedParameterError
 from protocols.group.select import load_group
 from protocols.oprf.suite import Mode, Random, Suite
 from server.home import HubHome
 from server.identity.peer import CONTROL_NAME
+from server.keeping.partners import parse_object
+from server.keeping.place import keeping_of
 
 # Under this name the hub takes part in runs and holds its share.
 HUB = CONTROL_NAME
 FOLDER = "holder"
+EPOCHS = "epochs"  # the shelf
+_NUMBERS = "contributors.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +58,17 @@ class Holding:
 
     def numbers(self, names: Iterable[str]) -> dict[str, int]:
         """Return the contributors' numbers; new ones are given durably and for ever."""
-        path = self.root / "contributors.json"
-        given: dict[str, int] = read_object(path) if path.exists() else {}
-        wanted = sorted(set(names))
-        new = [name for name in wanted if name not in given]
-        if new:
+        shelf, wanted = keeping_of(self.home.root).shelf(EPOCHS), sorted(set(names))
+        while True:
+            old = shelf.current(_NUMBERS)
+            given: dict[str, int] = {} if old is None else parse_object(old, _NUMBERS)
+            new = [name for name in wanted if name not in given]
+            if not new:
+                break
             first = max(given.values(), default=0) + 1
             given |= {name: number for number, name in enumerate(new, first)}
-            write_atomically(path, json.dumps(given, indent=1).encode())
+            if shelf.replace(_NUMBERS, old, json.dumps(given, indent=1).encode()):
+                break
         return {name: given[name] for name in wanted}
 
     def close(self) -> None:
@@ -80,7 +87,7 @@ def open_holding(
     suite = suite or Suite(load_group(), Mode.VOPRF)
     clock = clock or SystemClock()
     store = EpochStore(home.root / FOLDER)
-    book = EvaluationBook(home.root / FOLDER / BOOK)
+    book = EvaluationBook(keeping_of(home.root).book)
     identities = identities_of(home)
     return Holding(
         home=home,

@@ -7,6 +7,8 @@ clients only, so a node cannot pose as the hub although the same authority signe
 
 Files in the directory of the authority, all mode 0600 and replaced as a whole:
 `ca.crt`, `ca.key`; `server.pem`, `server.key` (also for Flower's SuperLink); `hub.pem`, `hub.key`.
+Others put there: `token.key` (`server.tokens.signing`), `public.pem` and `public.key` (brought
+along for public names, `server.identity.public`).
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from compliance.atrest.secrets import read_secret, write_secret
 from compliance.files import write_atomically
 from protocols.errors import InvalidProofError, MalformedMessageError, UnsupportedParameterError
-from server.identity.peer import CONTROL_NAME, check_hub_name, node_uri
+from server.identity.peer import CONTROL_NAME, check_hub_name, node_uri, proxy_uri
 
 DAY_S = 86_400
 AUTHORITY_DAYS = 3650
@@ -150,6 +152,25 @@ def issue_control(authority: Authority, directory: Path, now: int, days: int = L
     certificate = _issue_client(authority, key.public_key(), CONTROL_NAME, now, days)
     write_secret(directory / "hub.key", _private_bytes(key))
     write_atomically(directory / "hub.pem", certificate)
+
+
+def issue_proxy(authority: Authority, now: int, days: int = LEAF_DAYS) -> tuple[bytes, bytes]:
+    """Make a client key and certificate (PEM) for what stands in front of the hub's API.
+
+    It names no node: what shows it is nobody, and may hand on the certificates of others where
+    hub.json names its address as well.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = _builder(
+        _subject(f"Lianfang proxy of {authority.hub}"),
+        authority.certificate.subject,
+        key.public_key(),
+        now,
+        days,
+    )
+    names = [x509.UniformResourceIdentifier(proxy_uri(authority.hub))]
+    certificate = _sign_leaf(authority, builder, names, ExtendedKeyUsageOID.CLIENT_AUTH)
+    return certificate, _private_bytes(key)
 
 
 def _issue_client(

@@ -71,11 +71,21 @@ class Issued:
 
     def serials(self, name: str) -> list[int]:
         """Return the serial numbers that were issued under a name, the oldest first."""
+        return [serial for serial, _ in self._under(name)]
+
+    def before(self, name: str, serial: int) -> list[int]:
+        """Return the serial numbers that were issued under a name in seconds before one was."""
+        found = self._under(name)
+        issued_at = dict(found).get(serial)
+        return [] if issued_at is None else [item for item, at in found if at < issued_at]
+
+    def _under(self, name: str) -> list[tuple[int, int]]:
+        """Return serial numbers and when they were issued."""
         kept = keeping_of(self._root).documents(ISSUED).all()
         lines = [parse_object(data, f"{ISSUED}/{serial}") for serial, data in kept.items()]
         found = [line for line in lines if line.get("name") == name]
         found.sort(key=lambda line: (line["at"], line["serial"]))
-        return [int(str(line["serial"]), 16) for line in found]
+        return [(int(str(line["serial"]), 16), int(line["at"])) for line in found]
 
 
 class Revocations:

@@ -70,10 +70,6 @@ class Attachment:
         """End the phase for everyone, unless this party had left."""
         self._run.break_off(self._label, self.party, reason)
 
-    def end(self, reason: str) -> None:
-        """End the phase for everyone, unless this party had left or has another stream."""
-        self._run.break_off(self._label, self.party, reason, stream=self._stream)
-
     def give_up(self, loss: int, reason: str) -> None:
         """End the phase for everyone, unless the party has come back since this loss."""
         self._run.break_off(self._label, self.party, reason, stream=loss)

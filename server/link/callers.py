@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from compliance.configuration import ConfigError
+from compliance.state.errors import StateUnavailableError
 from protocols.link import TransportError
 from server.identity.issued import Bars
 
@@ -96,6 +97,6 @@ class Callers:
             return False
         try:
             return self._revocations.bars(caller.name, caller.serial)
-        except (ConfigError, OSError):
+        except (ConfigError, OSError, StateUnavailableError):
             _log.exception("link: revocations cannot be read, nobody is let in")
             return True

@@ -12,6 +12,7 @@ streams of nodes share one relay without a loop between them.
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +22,7 @@ from typing import Any
 
 import grpc
 
-from compliance.atrest.secrets import read_secret
-from protocols.errors import MalformedMessageError, ProtocolError
+from protocols.errors import InvalidProofError, MalformedMessageError, ProtocolError
 from protocols.link import (
     HEARTBEAT_S,
     HELLO_METADATA_KEY,
@@ -38,16 +38,20 @@ from protocols.link import (
     TransportError,
 )
 from protocols.versions import HEADER, offer
+from server.identity.admission import Admission, named_at
 from server.identity.issued import Bars
-from server.identity.peer import CONTROL_NAME, parse_peer, serial_number
+from server.identity.peer import CONTROL_NAME
+from server.identity.serving import ServerFiles
 from server.link.attachment import Attachment
 from server.link.callers import REVOKED, Caller, Callers
+from server.link.credentials import live_credentials
 from server.link.losses import Losses
 from server.link.relay import Relay
 from server.link.versions import require_version
 from server.standing.registry import Standing
 from server.standing.stream import Stream
 
+SUPERSEDED = "this certificate was renewed; connect with the new one"
 ControlHandler = Callable[[dict[str, Any]], dict[str, Any]]
 # A lost connection is noticed on both ends within 20 s: a ping every 8, 12 for the answer.
 # The core library waits a minute for answers unless both of its timeouts are set.
@@ -77,6 +81,7 @@ class Service:
         standing: where nodes stand by to be asked; without it nobody is let in for that.
         revocations: whose certificates count no more; asked for every new stream, and for the
             open ones again and again.
+        admission: who is let in beside those whom the hub's authority names; None is nobody.
         grace_s: how long a node whose line was lost may be away from a phase before the phase
             is broken off; less where its connection was closed, see `protocols.link.grace_s`.
         wire: the versions that this hub offers; see `protocols.versions`.
@@ -91,6 +96,7 @@ class Service:
         max_streams: int = 256,
         standing: Standing | None = None,
         revocations: Bars | None = None,
+        admission: Admission | None = None,
         grace_s: float = SILENT_GRACE_S,
         wire: str = offer(),
     ) -> None:
@@ -99,7 +105,8 @@ class Service:
         self._callers = Callers(revocations)
         self._losses = Losses(grace_s)
         self._standing = standing
-        self._hub = hub
+        self._admission = admission
+        self._admits = named_at(hub) if admission is None else admission.identify
         self._on_control = on_control
         self._threads = ThreadPoolExecutor(max_streams, thread_name_prefix="link")
         self._server = grpc.server(
@@ -120,14 +127,12 @@ class Service:
     def start(self, address: str, *, authority: Path, certificate: Path, key: Path) -> int:
         """Listen at `host:port` and return the port, which is chosen if 0 was given.
 
+        The files are read anew when they are replaced.
+
         Raises:
             TransportError: the address is taken or not ours.
         """
-        credentials = grpc.ssl_server_credentials(
-            [(read_secret(key), certificate.read_bytes())],
-            root_certificates=authority.read_bytes(),
-            require_client_auth=True,
-        )
+        credentials = live_credentials(self._files(authority, certificate, key))
         try:
             port: int = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
@@ -290,9 +295,20 @@ class Service:
 
     def _caller(self, context: Any) -> Caller:
         (certificate,) = context.auth_context()["x509_pem_cert"]
-        caller = Caller(parse_peer(certificate, self._hub), serial_number(certificate))
+        peer = self._admits(ssl.PEM_cert_to_DER_cert(certificate.decode("ascii")))
+        if peer.is_proxy:
+            raise InvalidProofError("peer certificate: names no node of this hub")
+        caller = Caller(peer.name, peer.serial)
         self._callers.check(caller)
+        if self._admission is not None and self._admission.has_ended(peer.name, peer.serial):
+            raise TransportError(SUPERSEDED, retryable=True)
         return caller
+
+    def _files(self, authority: Path, certificate: Path, key: Path) -> ServerFiles:
+        if self._admission is None:
+            return ServerFiles(certificate, key, roots=authority.read_text)
+        admission = self._admission
+        return ServerFiles(certificate, key, roots=admission.roots, stamp=admission.stamp)
 
 
 _DENIED = grpc.StatusCode.PERMISSION_DENIED
@@ -309,7 +325,10 @@ def _read(frames: Iterator[bytes], attachment: Attachment, problems: list[_Probl
     except (TransportError, grpc.RpcError):
         # Over for this party, or cut off: the other thread and the callback see to it.
         return
-    attachment.end("it ended its stream without leaving")
+    # A lost connection can look like this too, and whoever may come back is waited for: that is
+    # settled where the call ends.
+    if not attachment.resumable:
+        attachment.break_off("it ended its stream without leaving")
 
 
 def _read_standing(

@@ -20,7 +20,10 @@ from sqlalchemy.pool import NullPool
 
 from compliance.checkup import Check
 from compliance.configuration import ConfigError
-from compliance.log.schema import ENTRIES, LOGS, PART_KEYS, PARTS, TILES, VERSIONS
+from compliance.doctor.records import revision_seen
+from compliance.doctor.seen import Seen
+from compliance.state.migrating import revision_of
+from compliance.state.schema import METADATA
 from server.database import address_of, passfile_of
 
 OLDEST = 130_000  # PostgreSQL 13, as the server counts
@@ -41,7 +44,7 @@ class Found:
         version: as the server counts: 150018 is 15.18.
         settings: of the server, by name.
         recovering: it follows another server and takes no writes.
-        lacking: tables of the log that we may not use; `creating`, whether we may make some.
+        lacking: tables that we may not use; `creating`, whether we may make some.
         protected: the connection is encrypted, or does not leave this machine.
     """
 
@@ -84,7 +87,7 @@ def database_checks(setting: str, *, environment: Mapping[str, str] | None = Non
             "name the primary server, not one that follows it",
         ),
         (
-            "the log's tables are ours to use",
+            "the database's tables are ours to use",
             lambda: _is_ours(found),
             f"GRANT {', '.join(_RIGHTS)} on them and CREATE on their schema to the setting's user",
         ),
@@ -125,9 +128,30 @@ def examine_database(setting: str, environment: Mapping[str, str]) -> Found:
         engine.dispose()
 
 
+def database_revision(setting: str, *, environment: Mapping[str, str] | None = None) -> Seen:
+    """Whether the tables of a server are of this version; nothing is made or brought up to date.
+
+    Raises:
+        ConfigError: the server is not reached, or its tables are of a later program.
+    """
+    address = address_of(setting, os.environ if environment is None else environment)
+    engine = create_engine(
+        make_url(address).set(drivername="postgresql+psycopg"),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
+    try:
+        with engine.connect() as connection:
+            return revision_seen(revision_of(connection))
+    except SQLAlchemyError as error:
+        raise ConfigError(f"database: {type(error).__name__}") from None
+    finally:
+        engine.dispose()
+
+
 def _look(connection: Connection) -> Found:
     run = connection.exec_driver_sql
-    names = [table.name for table in (VERSIONS, LOGS, ENTRIES, TILES, PARTS, PART_KEYS)]
+    names = sorted(METADATA.tables)
     there = {name for name in names if run("SELECT to_regclass(%s)", (name,)).scalar_one()}
     wanted = (*_DURABLE, "synchronous_commit")
     rights = "SELECT bool_and(has_table_privilege(%s, one)) FROM unnest(%s::text[]) AS one"

@@ -2,7 +2,6 @@
 
     HUB/log/log.sqlite        entries, tiles, private parts, unless hub.json names a database
     HUB/log/log.key, parts.key
-    HUB/agreements, policies  what acts are decided by
     HUB/log/witnesses.json    who cosigns; without it checkpoints are published unwitnessed
     HUB/log/alarms/           what witnesses said against the log, with the evidence
     HUB/log-second/           the last signed checkpoint: put it on another disk
@@ -32,26 +31,26 @@ from compliance.log.storage import Storage
 from compliance.log.yearly import YearlyLog
 from compliance.office.keys import LogKeys, open_keys
 from compliance.office.office import HUB, Office
-from compliance.office.opening import (
-    AUDIT,
-    DOCUMENTS,
-    FOLDER,
-    SECOND,
-    agreements_in,
-    policies_in,
-)
+from compliance.office.once import Alone
+from compliance.office.opening import AUDIT, DOCUMENTS, FOLDER, SECOND
 from compliance.policy.store import PolicyStore
+from compliance.shelf import Shelf
 from protocols.tlog.note import VerifierKey
 from protocols.tlog.policy import NONE, Policy
 from protocols.tlog.policy import Log as ListedLog
 from server.home import HubHome
+from server.keeping.locks import Lease
+from server.keeping.place import Keeping, keeping_of
+from server.log.board import FOLDER as BOARD
+from server.log.board import Board
+from server.log.following import FollowingCheckpoints
 from server.log.journal import HubJournal
 from server.log.places import Asks
 from server.log.publishing import Publishing
 from server.log.storages import storage_of
 from server.log.witnesses import Witnesses
 from server.log.witnessing import AskedWitness, Witnessing
-from server.office import PartnerKeys
+from server.office import agreements_of, policies_of
 
 WITNESSES = "witnesses.json"
 ALARMS = "alarms"
@@ -101,6 +100,34 @@ class HubLog:
         self.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """What several processes with one log take turns by.
+
+    Args:
+        alone: keeps the others from an act meanwhile.
+        lease: held by the one that publishes; `board`, where it tells the others.
+    """
+
+    alone: Alone
+    lease: Lease
+    board: Board
+
+
+def _following(directory: Path, storage: Storage, keys: LogKeys) -> CheckpointStore:
+    return FollowingCheckpoints(
+        FileCheckpoints(directory), storage, lambda origin: keys.signer(origin).key
+    )
+
+
+def _workers(keeping: Keeping) -> Workers:
+    return Workers(
+        keeping.locks.holding,
+        keeping.locks.lease("log/publishing"),
+        Board(keeping.documents(BOARD)),
+    )
+
+
 def open_log(home: HubHome, *, clock: Clock | None = None, links: Asks | None = None) -> HubLog:
     """Open the log in a hub's directory; made at the first time.
 
@@ -114,8 +141,9 @@ def open_log(home: HubHome, *, clock: Clock | None = None, links: Asks | None = 
     """
     # Read first: what is no hub's directory must not become one halfway, with keys in it.
     name = home.settings().name
+    keeping = keeping_of(home.root)
     folder = home.root / FOLDER
-    path = folder / WITNESSES
+    path, second = folder / WITNESSES, home.root / SECOND
     with ExitStack() as ending:
         storage = storage_of(home)
         ending.callback(storage.close)
@@ -124,11 +152,13 @@ def open_log(home: HubHome, *, clock: Clock | None = None, links: Asks | None = 
         made = assemble(
             f"{name}/{AUDIT}",
             storage,
-            FileCheckpoints(home.root / SECOND),
+            _following(second, storage, keys) if keeping.is_shared else FileCheckpoints(second),
             keys,
             clock=clock or SystemClock(),
-            agreements=agreements_in(home.root, PartnerKeys(home)),
-            policies=policies_in(home.root),
+            agreements=agreements_of(home),
+            policies=policies_of(home),
+            documents=keeping.shelf(DOCUMENTS),
+            workers=_workers(keeping) if keeping.is_shared else None,
             witnesses=Witnesses.load(path) if path.exists() else None,
             links=links,
             folder=folder,
@@ -153,6 +183,8 @@ def assemble(
     folder: Path,
     agreements: AgreementStore,
     policies: PolicyStore,
+    documents: Path | Shelf | None = None,
+    workers: Workers | None = None,
     witnesses: Witnesses | None = None,
     links: Asks | None = None,
     random: Callable[[int], bytes] = os.urandom,
@@ -161,6 +193,8 @@ def assemble(
     """Put a log together over any storage.
 
     Args:
+        documents: where plans and terms are kept; None for a directory beside `folder`.
+        workers: how several processes take turns; None where one alone serves.
         ending: what is to be given back after all of the log's own.
     """
 
@@ -205,13 +239,21 @@ def assemble(
             pseudonyms=keys.pseudonyms,
             clock=clock,
             policy_of=policy,
-            documents=folder.parent / DOCUMENTS,
+            documents=folder.parent / DOCUMENTS if documents is None else documents,
+            alone=None if workers is None else workers.alone,
             kind=Role.HUB,
         )
         journal = HubJournal(office)
         publishing = None
         if witnessing is not None:
-            publishing = Publishing(yearly, storage, witnessing, clock=clock)
+            publishing = Publishing(
+                yearly,
+                storage,
+                witnessing,
+                clock=clock,
+                lease=None if workers is None else workers.lease,
+                board=None if workers is None else workers.board,
+            )
             stack.callback(publishing.stop)
         return HubLog(
             prefix, storage, yearly, office, journal, keys, witnesses, publishing, stack.pop_all()

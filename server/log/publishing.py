@@ -4,14 +4,19 @@ Every `interval_s` the log is signed as it is, and published if the quorum cosig
 quorum nothing is published, the state says so, and the next try waits longer, up to
 `LONGEST_WAIT_S`. A log that does not grow is shown to the witnesses every `refresh_s`, as a
 sign of life: they hold an alarm ready for silence.
+
+Of several workers one publishes at a time, whichever holds the lease; the others look every
+`interval_s` whether it still does, and one of them goes on when it has died. Two that publish
+at once, because a connection to the database was lost unnoticed, do no harm: a checkpoint is
+only ever replaced by a later one.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import Protocol
 
@@ -23,7 +28,9 @@ from compliance.log.tree import StoredTree
 from protocols.errors import ProtocolError
 from protocols.tlog.checkpoint import Checkpoint
 from protocols.tlog.note import Note
-from server.log.outcomes import WitnessState
+from server.keeping.locks import Lease
+from server.log.board import Board
+from server.log.publication import PublicationState
 from server.log.witnessing import Witnessing
 
 INTERVAL_S = 2.0
@@ -41,34 +48,13 @@ class Checkpoints(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class PublicationState:
-    """Whether the log is published as it grows.
+class Publishing:
+    """Publishes one operator's logs from `start` to `stop`.
 
     Args:
-        sizes: by origin, up to where it is published.
-        published_at: when that was last tried with success, Unix seconds; 0 if never.
-        unwitnessed_since: since when there is no quorum, or None while there is one.
-        text: why the last try failed; empty if it did not.
-        is_corrupt: the log is not what was written; nothing more is tried.
+        lease: held by the worker that publishes; None where there is only one.
+        board: where that worker tells the others how publication stands.
     """
-
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    published_at: int = 0
-    unwitnessed_since: int | None = None
-    text: str = ""
-    is_corrupt: bool = False
-    alarms: int = 0
-    witnesses: tuple[WitnessState, ...] = ()
-
-    @property
-    def is_witnessed(self) -> bool:
-        """Whether the last try found its quorum."""
-        return self.published_at > 0 and self.unwitnessed_since is None and not self.is_corrupt
-
-
-class Publishing:
-    """Publishes one operator's logs from `start` to `stop`."""
 
     def __init__(
         self,
@@ -79,7 +65,12 @@ class Publishing:
         clock: Clock,
         interval_s: float = INTERVAL_S,
         refresh_s: float = REFRESH_S,
+        lease: Lease | None = None,
+        board: Board | None = None,
     ) -> None:
+        self._lease = lease
+        self._board = board
+        self._leads = lease is None
         self._log = log
         self._storage = storage
         self._witnessing = witnessing
@@ -102,9 +93,16 @@ class Publishing:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self._lease is not None:
+            self._lease.close()
 
     def state(self) -> PublicationState:
         """Return how publication stands, with what became of each witness."""
+        if not self._leads and self._board is not None:
+            return self._board.read()
+        return self._own_state()
+
+    def _own_state(self) -> PublicationState:
         with self._lock:
             found = self._state
         states = tuple(self._witnessing.states())
@@ -167,12 +165,35 @@ class Publishing:
     def _keep_publishing(self) -> None:
         wait_s = self._interval_s
         while not self._stop.wait(wait_s):
-            if self.publish():
+            if not self._is_leading() or self._publish_and_tell():
                 wait_s = self._interval_s
             elif self._is_corrupt():
                 return
             else:
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    def _is_leading(self) -> bool:
+        """Report whether it is this worker that publishes; none does without the database."""
+        if self._lease is None:
+            return True
+        try:
+            leads = self._lease.holds()
+        except ComplianceError as error:
+            _log.error("the log is published by nobody here: %s", error)
+            return False
+        if leads != self._leads:
+            _log.info("the log is published by %s", "this process" if leads else "another one")
+        self._leads = leads
+        return leads
+
+    def _publish_and_tell(self) -> bool:
+        done = self.publish()
+        if self._board is not None:
+            try:
+                self._board.tell(self._own_state())
+            except ComplianceError as error:
+                _log.error("how the log is published cannot be told: %s", error)
+        return done
 
     def _is_corrupt(self) -> bool:
         with self._lock:

@@ -23,7 +23,7 @@ from protocols.tlog.note import Note
 from protocols.tlog.tiles import FULL, HEIGHT, Bundle, parse_path
 from server.log.opening import HubLog
 from server.log.outcomes import WitnessState
-from server.log.publishing import PublicationState
+from server.log.publication import PublicationState
 
 
 @dataclass(frozen=True, slots=True)

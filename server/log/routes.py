@@ -18,7 +18,7 @@ from server.api.errors import NotFoundError
 from server.api.files import IMMUTABLE, REVALIDATE, bytes_response
 from server.api.parts import Caller, Services
 from server.log.evidence import read_evidence, signed_key
-from server.log.publishing import PublicationState
+from server.log.publication import PublicationState
 from server.log.reading import (
     is_witnessed,
     publication_text,

@@ -23,7 +23,7 @@ from compliance.operation.sources import Source, certificates, disk, gauge, gaug
 from protocols.epoch.manifest import EpochManifest
 from server.log.opening import HubLog
 from server.log.outcomes import Standing
-from server.log.publishing import PublicationState
+from server.log.publication import PublicationState
 from server.log.reading import years_of
 from server.operation.meter import PREFIX
 from server.tables.store import Tables

@@ -8,6 +8,7 @@ certificate.
 from __future__ import annotations
 
 import threading
+from time import monotonic
 
 from protocols.link import TransportError
 from server.standing.stream import HolderRefusedError, Stream
@@ -21,6 +22,7 @@ class Standing:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._streams: dict[str, Stream] = {}
+        self._seen: dict[str, float] = {}
         self._closed: str | None = None
 
     def connected(self) -> frozenset[str]:
@@ -43,7 +45,19 @@ class Standing:
             stream = self._streams.get(holder)
         if stream is None:
             raise TransportError(f"{holder}: not connected", retryable=True, party=holder)
-        return stream.ask(kind, body, timeout_s)
+        try:
+            answer = stream.ask(kind, body, timeout_s)
+        except HolderRefusedError:
+            self._note(holder)
+            raise
+        self._note(holder)
+        return answer
+
+    def seen_s(self, name: str) -> float | None:
+        """Return how many seconds ago a node was last heard of; None if never."""
+        with self._lock:
+            at = self._seen.get(name)
+        return None if at is None else max(0.0, monotonic() - at)
 
     def join(self, name: str) -> Stream:
         """Open the stream of a node and end the one that it had.
@@ -57,6 +71,7 @@ class Standing:
                 raise TransportError(self._closed, retryable=True)
             former = self._streams.get(name)
             self._streams[name] = stream
+            self._seen[name] = monotonic()
         if former is not None:
             former.end("connected anew")
         return stream
@@ -66,7 +81,12 @@ class Standing:
         with self._lock:
             if self._streams.get(stream.name) is stream:
                 del self._streams[stream.name]
+                self._seen[stream.name] = monotonic()
         stream.end(reason)
+
+    def _note(self, name: str) -> None:
+        with self._lock:
+            self._seen[name] = monotonic()
 
     def close(self, reason: str = "the hub stops") -> None:
         """End every stream and open none any more."""

@@ -1,30 +1,35 @@
-"""Who has acknowledged which version of one contributor's table, on disk.
+"""Who has acknowledged which version of one contributor's table.
 
-    <epoch>/<contributor>/acknowledgements/<reader>.signed   the newest of each reader
-    .../acknowledgements/lock                                held while one is kept
+    <epoch>/<contributor>/<reader>.signed   the newest of each reader, on a shelf
 
-A file is replaced as a whole and durably, and never by one of an older version: what a reader
-has said it cannot take back, and sending it again changes nothing.
+A statement is replaced as a whole and durably, and never by one of an older version: what a
+reader has said it cannot take back, and sending it again changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
-from compliance.files import write_atomically
+from compliance.shelf import Shelf
 from protocols.lookup.acknowledgement import SignedAcknowledgement
-from server.tables.folder import Folder
 
-FOLDER = "acknowledgements"
 _SUFFIX = ".signed"
 
 
+@dataclass(frozen=True, slots=True)
 class Acknowledgements:
-    """Those of one contributor in one epoch; for any number of threads and processes."""
+    """Those of one contributor in one epoch; for any number of threads and processes.
 
-    def __init__(self, folder: Folder) -> None:
-        self._folder = Folder(folder.path / FOLDER)
+    Args:
+        folder: on the shelf.
+        alone: keeps all others from this folder for the time of a block.
+    """
+
+    shelf: Shelf
+    folder: str
+    alone: Callable[[], AbstractContextManager[None]]
 
     def keep(self, signed: SignedAcknowledgement, *, enter: Callable[[], object]) -> bool:
         """Keep a statement that was verified; returns whether it says more than was known.
@@ -32,28 +37,26 @@ class Acknowledgements:
         Args:
             enter: makes a durable note of it, before it is kept; also when it is repeated.
         """
-        with self._folder.locked():
-            known = self._read(self._file(signed.statement.reader))
+        with self.alone():
+            known = self._read(self._name(signed.statement.reader))
             newest = 0 if known is None else known.statement.version
             if newest > signed.statement.version:
                 return False
             enter()
             if newest == signed.statement.version:
                 return False
-            write_atomically(self._file(signed.statement.reader), signed.encode())
+            self.shelf.put(self._name(signed.statement.reader), signed.encode())
             return True
 
     def all(self) -> list[SignedAcknowledgement]:
         """Return the newest of every reader, by name."""
-        found = [self._read(path) for path in sorted(self._folder.path.glob(f"*{_SUFFIX}"))]
+        names = [name for name in self.shelf.names(self.folder) if name.endswith(_SUFFIX)]
+        found = [self._read(name) for name in names]
         return [signed for signed in found if signed is not None]
 
-    def _file(self, reader: str) -> Path:
-        return self._folder.path / f"{reader}{_SUFFIX}"
+    def _name(self, reader: str) -> str:
+        return f"{self.folder}/{reader}{_SUFFIX}"
 
-    @staticmethod
-    def _read(path: Path) -> SignedAcknowledgement | None:
-        try:
-            return SignedAcknowledgement.decode(path.read_bytes())
-        except FileNotFoundError:
-            return None
+    def _read(self, name: str) -> SignedAcknowledgement | None:
+        data = self.shelf.get(name)
+        return None if data is None else SignedAcknowledgement.decode(data)

@@ -11,6 +11,11 @@ replaced as a whole; a process that is killed at any moment leaves the former ve
 force or the new one. Concurrency: one publisher at a time, by a lock on a file; readers
 take none, since no file in force is ever changed. Whatever lies behind `current` is a
 leftover and is served to nobody.
+
+Where several workers have directories of their own, the database has all of this, and says
+which version is in force (`server.tables.stock`). The files are then copies: of versions that
+are in force, or were, fetched when they are first asked for. What is drafted there has no name
+among them until it is in force, so that no leftover is ever taken for another's version.
 """
 
 from __future__ import annotations
@@ -20,8 +25,9 @@ import mmap
 import os
 import re
 import secrets
+import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,6 +37,7 @@ from typing import TYPE_CHECKING
 from compliance.files import DIRECTORY_MODE, FILE_MODE, write_atomically
 from protocols.lookup.header import SignedHeader
 from server.tables.errors import NotKeptError
+from server.tables.stock import PIECE_SIZE, Stock
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer  # in collections.abc from Python 3.12 on
@@ -58,12 +65,19 @@ _BULKY = (Part.TABLE, Part.DIGESTS, Part.FILTER)
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The directory of one contributor in one epoch; the names in the path are checked."""
+    """The directory of one contributor in one epoch; the names in the path are checked.
+
+    Args:
+        stock: the table in the database; None where the files are all there is.
+    """
 
     path: Path
+    stock: Stock | None = None
 
     def current(self) -> int:
         """Return the version in force, 0 if none was ever published."""
+        if self.stock is not None:
+            return self.stock.current()
         try:
             return int((self.path / "current").read_bytes())
         except FileNotFoundError:
@@ -73,6 +87,20 @@ class Folder:
         """Return where a part of a version lies, if it is kept."""
         return self.path / f"{version}.{part}"
 
+    def here(self, version: int, part: Part) -> Path:
+        """Return where a part of a version in force lies, fetched if it is not here yet.
+
+        Raises:
+            FileNotFoundError: the database has it no longer.
+        """
+        path = self.file(version, part)
+        if self.stock is not None and not path.exists():
+            self.path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            with self.drafted(self.stock.fetch(version, part)) as draft:
+                draft.replace(path)
+            self._tidy_files(lambda number, kind: number > version or self._keeps(number, kind))
+        return path
+
     def read(self, version: int, part: Part) -> bytes:
         """Return a small part of a version.
 
@@ -81,7 +109,7 @@ class Folder:
         """
         self._require(version)
         try:
-            return self.file(version, part).read_bytes()
+            return self.here(version, part).read_bytes()
         except FileNotFoundError as error:
             raise NotKeptError(f"table version {version}: {part} not kept") from error
 
@@ -102,7 +130,7 @@ class Folder:
         """
         self._require(version)
         try:
-            with mapped_file(self.file(version, Part.TABLE)) as data:
+            with mapped_file(self.here(version, Part.TABLE)) as data:
                 yield data
         except FileNotFoundError as error:
             raise NotKeptError(f"table version {version}: not kept") from error
@@ -115,7 +143,8 @@ class Folder:
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+            with nullcontext() if self.stock is None else self.stock.alone():
+                yield
         finally:
             os.close(descriptor)
 
@@ -138,32 +167,76 @@ class Folder:
         """Write a small part of a version that is not in force."""
         write_atomically(self.file(version, part), data)
 
-    def put_in_force(self, version: int) -> None:
-        """Name the version in force; everything of it was written before."""
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+    @contextmanager
+    def staging(self) -> Iterator[Folder]:
+        """Give where the next version is written: beside the others, or out of their sight."""
+        if self.stock is None:
+            yield self
+            return
+        place = self.path / f".draft-{secrets.token_hex(8)}"
+        place.mkdir(mode=DIRECTORY_MODE)
         try:
-            os.fsync(descriptor)  # the renamed drafts are durable with their directory only
+            yield Folder(place)
         finally:
-            os.close(descriptor)
-        write_atomically(self.path / "current", str(version).encode())
+            shutil.rmtree(place)
+
+    def put_in_force(self, version: int, staged: Folder) -> None:
+        """Name the version in force; everything of it was written before."""
+        _sync(staged.path)  # the renamed drafts are durable with their directory only
+        if self.stock is None:
+            write_atomically(self.path / "current", str(version).encode())
+            return
+        sizes = {
+            str(part): self.stock.keep(version, part, _pieces(staged.file(version, part)))
+            for part in Part
+        }
+        self.stock.put_in_force(version, sizes)
+        for part in Part:
+            staged.file(version, part).replace(self.file(version, part))
 
     def tidy(self) -> None:
         """Remove drafts, leftovers, and what is older than is kept; only while locked."""
-        current = self.current()
         for draft in self.path.glob(".*"):
-            draft.unlink(missing_ok=True)
+            if draft.is_dir():
+                shutil.rmtree(draft)
+            else:
+                draft.unlink(missing_ok=True)
+        self._tidy_files(self._keeps)
+        if self.stock is not None:
+            current = self.current()
+            self.stock.tidy(lambda number, kind: _is_kept(number, kind, current))
+
+    def _tidy_files(self, is_kept: Callable[[int, str], bool]) -> None:
         for path in self.path.iterdir():
-            if (found := _NUMBERED.fullmatch(path.name)) is None:
-                continue
-            version, kept = int(found[1]), KEPT_DELTAS
-            if path.suffix.removeprefix(".") in _BULKY:
-                kept = KEPT_TABLES
-            if not current - kept < version <= current:
+            found = _NUMBERED.fullmatch(path.name)
+            if found and not is_kept(int(found[1]), path.suffix.removeprefix(".")):
                 path.unlink(missing_ok=True)
+
+    def _keeps(self, version: int, kind: str) -> bool:
+        return _is_kept(version, kind, self.current())
 
     def _require(self, version: int) -> None:
         if not 1 <= version <= self.current():
             raise NotKeptError(f"table version {version}: not in force yet, or never")
+
+
+def _is_kept(version: int, kind: str, current: int) -> bool:
+    kept = KEPT_TABLES if kind in _BULKY else KEPT_DELTAS
+    return current - kept < version <= current
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_SIZE):
+            yield piece
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

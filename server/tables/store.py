@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from compliance.errors import NotPermittedError, UnknownPartnerError
+from compliance.shelf import FileShelf
 from protocols.epoch.manifest import EpochManifest
 from protocols.errors import MalformedMessageError
 from protocols.link import check_party
@@ -28,9 +30,11 @@ from protocols.lookup.delta import Delta, compose, merge
 from protocols.lookup.filter import build as build_filter
 from protocols.lookup.header import SignedHeader, verify_header
 from protocols.lookup.table import bucket_digests, check_table, tag_prefixes
+from server.keeping.place import Keeping
 from server.tables.acknowledgements import Acknowledgements
 from server.tables.errors import NotKeptError, VersionConflictError
 from server.tables.folder import Folder, Part, mapped_file
+from server.tables.stock import Stock
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer  # in collections.abc from Python 3.12 on
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 # A composed delta larger than the table saves nothing.
 _MAX_COMPOSED = 64 << 20
 _REMEMBERED = 64
+ACKNOWLEDGED = "acknowledgements"  # the shelf, or the folder of files
 Identities = Callable[[str], Ed25519PublicKey | None]
 
 
@@ -68,7 +73,10 @@ class Snapshot:
 
     def path(self, part: Part) -> Path:
         """Return where a part lies; it may be gone by the time it is opened."""
-        return self.folder.file(self.version, part)
+        try:
+            return self.folder.here(self.version, part)
+        except FileNotFoundError:
+            return self.folder.file(self.version, part)
 
 
 class Tables:
@@ -77,10 +85,14 @@ class Tables:
     Args:
         root: one directory for each epoch, in it one for each contributor.
         identities: the pinned identity key of a partner, or None for an unknown name.
+        keeping: what the hub keeps; None where these files are all there is.
     """
 
-    def __init__(self, root: Path, *, hub: str, identities: Identities) -> None:
+    def __init__(
+        self, root: Path, *, hub: str, identities: Identities, keeping: Keeping | None = None
+    ) -> None:
         self._root = root
+        self._keeping = keeping
         self._hub = hub
         self._identities = identities
         self._capacities: OrderedDict[tuple[Path, int], int] = OrderedDict()
@@ -135,9 +147,10 @@ class Tables:
                 enter(before)
                 return Published(before, is_new=False)
             _check_succession(before, delta)
-            _store(folder, version, delta, data)
-            enter(delta.after)
-            folder.put_in_force(delta.after.header.version)
+            with folder.staging() as staged:
+                _store(folder, staged, delta, data, version=version)
+                enter(delta.after)
+                folder.put_in_force(delta.after.header.version, staged)
             folder.tidy()
         return Published(delta.after, is_new=True)
 
@@ -166,11 +179,12 @@ class Tables:
                 f"acknowledgement: names another table than version {said.version} here; "
                 "compare its header with the contributor's"
             )
-        return Acknowledgements(folder).keep(signed, enter=lambda: enter(header))
+        kept = self._acknowledgements(said.epoch, said.contributor)
+        return kept.keep(signed, enter=lambda: enter(header))
 
     def acknowledgements(self, epoch: int, contributor: str) -> list[SignedAcknowledgement]:
         """Return the newest acknowledgement of every reader of a table."""
-        return Acknowledgements(self._folder(epoch, contributor)).all()
+        return self._acknowledgements(epoch, contributor).all()
 
     def bucket(self, snapshot: Snapshot, index: int) -> bytes:
         """Return one bucket, padded to the size of all buckets of this version.
@@ -241,7 +255,22 @@ class Tables:
         check_party(contributor)
         if epoch < 0:
             raise MalformedMessageError("epoch: must not be negative")
-        return Folder(self._root / str(int(epoch)) / contributor)
+        name = f"{int(epoch)}/{contributor}"
+        keeping = self._keeping
+        if keeping is None or not keeping.is_shared:
+            return Folder(self._root / name)
+        alone = partial(keeping.locks.holding, f"tables/{name}")
+        return Folder(self._root / name, Stock(keeping.documents(f"tables/{name}"), alone))
+
+    def _acknowledgements(self, epoch: int, contributor: str) -> Acknowledgements:
+        folder, keeping = self._folder(epoch, contributor), self._keeping
+        if keeping is None:
+            place = Folder(folder.path / ACKNOWLEDGED)
+            name = place.path.relative_to(self._root).as_posix()
+            return Acknowledgements(FileShelf(self._root), name, place.locked)
+        name = f"{int(epoch)}/{contributor}"
+        alone = partial(keeping.locks.holding, f"{ACKNOWLEDGED}/{name}")
+        return Acknowledgements(keeping.shelf(ACKNOWLEDGED), name, alone)
 
 
 def _is_same(before: SignedHeader, after: SignedHeader) -> bool:
@@ -260,16 +289,16 @@ def _check_succession(before: SignedHeader | None, delta: Delta) -> None:
         )
 
 
-def _store(folder: Folder, version: int, delta: Delta, data: bytes) -> None:
-    """Write the next version beside the one in force, and check it."""
+def _store(folder: Folder, staged: Folder, delta: Delta, data: bytes, *, version: int) -> None:
+    """Write the next version where it is staged, and check it."""
     header = delta.after.header
     with ExitStack() as stack:
         old = stack.enter_context(folder.mapped(version)) if version else b""
-        draft = stack.enter_context(folder.drafted(merge(old, delta)))
+        draft = stack.enter_context(staged.drafted(merge(old, delta)))
         with mapped_file(draft) as new:
             check_table(header, new)
-            folder.put(header.version, Part.DIGESTS, bucket_digests(new, header.prefix_bits))
-            folder.put(header.version, Part.FILTER, build_filter(tag_prefixes(new)))
-        draft.replace(folder.file(header.version, Part.TABLE))
-    folder.put(header.version, Part.DELTA, data)
-    folder.put(header.version, Part.HEADER, delta.after.encode())
+            staged.put(header.version, Part.DIGESTS, bucket_digests(new, header.prefix_bits))
+            staged.put(header.version, Part.FILTER, build_filter(tag_prefixes(new)))
+        draft.replace(staged.file(header.version, Part.TABLE))
+    staged.put(header.version, Part.DELTA, data)
+    staged.put(header.version, Part.HEADER, delta.after.encode())

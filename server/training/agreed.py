@@ -27,6 +27,7 @@ class Agreed:
         pseudonyms: where they may come from.
         compute: who may compute; empty where no agreement is in force, and nothing can be run.
         columns: by partner, the columns that its contract names.
+        roles: by partner, what it is.
     """
 
     purpose: str = FRAUD
@@ -37,6 +38,7 @@ class Agreed:
     min_rows: int = USUAL_ROWS
     compute: tuple[str, ...] = ()
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, agreement: Agreement | None) -> Agreed:
@@ -54,6 +56,7 @@ class Agreed:
             min_rows=max(USUAL_ROWS, terms.min_rows),
             compute=terms.compute,
             columns={name: item.columns for name, item in agreement.contracts.items()},
+            roles={party.name: party.role.value for party in agreement.parties},
         )
 
     def partners(self, joined: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -2,7 +2,9 @@
 
 plan      ask every partner to accept this very plan; collect announcements
 align     start the join; pass the announcements on
-prepare   nothing but the word to begin
+prepare   the word to begin; compute if named, where several partners add something up
+learn     where members of a block train an expert together: average, round after round
+encode    pass the last average on
 train     pass the public widths on; compute if the plan names the hub
 validate, score   compute if named; collect metrics
 finish    collect what each partner released and sent
@@ -59,6 +61,7 @@ class Training:
         self._sizes: dict[str, dict[str, int]] = {}
         self._metrics: dict[str, Any] = {}
         self._parts: dict[str, Any] = {}
+        self._learned: dict[str, dict[str, Any]] = {}
         self._spending = False
 
     def before(self, phase: str, nodes: Sequence[str]) -> Mapping[str, str]:
@@ -69,19 +72,20 @@ class Training:
                 self._propose(nodes)
                 body = {"plan": self._plan.encode().decode(), "wire": offer()}
             case "align":
-                self._control(
-                    {"action": "start", "run": self._plan.run, "phase": "align", "terms": {}}
-                )
+                self._start(phase, {})
                 body = {"announcements": self._announcements}
             case "train" | "validate" | "score":
                 if HUB in self._plan.compute:
-                    terms = {"rows": self._rows, **self._sizes}
-                    self._control(
-                        {"action": "start", "run": self._plan.run, "phase": phase, "terms": terms}
-                    )
+                    self._start(phase, {"rows": self._rows, **self._sizes})
                 body = dict(self._sizes)
+            case "learn":
+                return {name: json.dumps(self._learning(name)) for name in nodes}
+            case "encode":
+                return {name: json.dumps(self._learned.get(name, {})) for name in nodes}
             case "prepare":
                 self._spending = True
+                if HUB in self._plan.compute and self._plan.pools:
+                    self._start(phase, {"rows": self._rows})
             case _:
                 pass
         return dict.fromkeys(nodes, json.dumps(body))
@@ -102,20 +106,44 @@ class Training:
                 self._alignment = values
             case "prepare":
                 owners = sorted(partner.name for partner in self._plan.owners)
-                holder = self._plan.label_holder
                 self._sizes = {
                     "widths": {name: _whole(values, name, "width") for name in owners},
-                    "counts": {
-                        count: _whole(values, holder, count) for count in ("trained", "positives")
-                    },
+                    "counts": _counts(values, self._plan.label_holders),
                 }
+            case "learn":
+                self._learned = {name: value for name, value in values.items() if value}
+            case "encode":
+                for name in self._learned:
+                    if _whole(values, name, "width") != self._sizes["widths"][name]:
+                        raise MalformedMessageError(f"reply of {name}: another width than before")
             case "validate" | "score":
-                self._metrics |= values[self._plan.label_holder]
+                self._measured(values)
             case "finish":
                 for name, value in values.items():
                     check_releases(name, value)
                     charge_of(self._plan, name, value["releases"])
                 self._parts = values
+
+    def _start(self, phase: str, terms: dict[str, Any]) -> None:
+        """Start the hub's own program of a phase, before any partner is asked for it."""
+        self._control({"action": "start", "run": self._plan.run, "phase": phase, "terms": terms})
+
+    def _learning(self, name: str) -> dict[str, Any]:
+        """Return with which block a partner averages; nothing if with none."""
+        for kind in self._plan.learners:
+            neural = kind.first.encoder.neural
+            if name in kind.names and neural is not None:
+                return {"block": kind.name, "rounds": neural.rounds}
+        return {}
+
+    def _measured(self, values: Mapping[str, dict[str, Any]]) -> None:
+        """Keep what label holders measured, each of them by name where they are several."""
+        holders = self._plan.label_holders
+        if len(holders) == 1:
+            self._metrics |= values[holders[0]]
+            return
+        for name in holders:
+            self._metrics[name] = self._metrics.get(name, {}) | values[name]
 
     def close(self, outcome: str) -> None:
         """Close the run on the relay and write the record, however the run ended."""
@@ -189,6 +217,17 @@ def _outcome(outcome: str, releases: Mapping[str, Any]) -> Outcome:
     # What was refused after something had been released was not refused as a whole.
     refused = outcome == State.REFUSED and not any(releases.values())
     return Outcome.REFUSED if refused else Outcome.FAILED
+
+
+def _counts(values: Mapping[str, Mapping[str, Any]], holders: Sequence[str]) -> dict[str, int]:
+    """Return the noised counts, which label holders were told together or one made alone."""
+    found = [
+        {count: _whole(values, name, count) for count in ("trained", "positives")}
+        for name in holders
+    ]
+    if any(told != found[0] for told in found):
+        raise MalformedMessageError("counts: label holders disagree about what they were told")
+    return found[0]
 
 
 def _object(name: str, body: str) -> dict[str, Any]:

@@ -147,6 +147,12 @@ class ControlClient:
         status = reply.run_dict[run_id].status
         return RunStatus(status.status, status.sub_status, status.details)
 
+    def is_idle(self) -> bool:
+        """Whether no run waits or goes on."""
+        reply = ListRunsResponse()
+        self._call("list-runs", ListRunsRequest(), reply)
+        return all(run.status.status == "finished" for run in reply.run_dict.values())
+
     def stop_run(self, run_id: int) -> bool:
         """Stop a run; answer whether it was still going."""
         if self.run_status(run_id).status == "finished":

@@ -15,10 +15,11 @@ from time import monotonic
 
 from protocols.errors import MalformedMessageError
 from protocols.link import TransportError
-from protocols.phase import PhaseReply, PhaseRequest
+from protocols.phase import LEARN, PhaseReply, PhaseRequest, done
 from server.link.endpoint import LocalEndpoint
 from server.link.relay import Relay
 from server.training.coordinator import Answers, Failure, falls_out, partner_deadline_s
+from server.training.rounds import groups_of, is_done, round_attempt, run_rounds
 
 
 class LinkGrid:
@@ -37,6 +38,13 @@ class LinkGrid:
         self, phase: str, bodies: Mapping[str, str], *, attempt: int, deadline_s: int
     ) -> Answers:
         """Send each named partner its body; return one answer for each, within the deadline."""
+        if phase == LEARN:
+            return self._learn(bodies, attempt=attempt, deadline_s=deadline_s)
+        return self._ask(phase, bodies, attempt=attempt, deadline_s=deadline_s)
+
+    def _ask(
+        self, phase: str, bodies: Mapping[str, str], *, attempt: int, deadline_s: int
+    ) -> Answers:
         ends_at = monotonic() + deadline_s
         theirs_s = partner_deadline_s(deadline_s)
 
@@ -49,6 +57,21 @@ class LinkGrid:
 
         with ThreadPoolExecutor(max(1, len(bodies))) as pool:
             return dict(zip(bodies, pool.map(answered, bodies), strict=True))
+
+    def _learn(self, bodies: Mapping[str, str], *, attempt: int, deadline_s: int) -> Answers:
+        """Do all rounds of every block; who averages with nobody has no part."""
+        answers: dict[str, PhaseReply | Failure] = {name: done() for name in bodies}
+        for group in groups_of(bodies):
+
+            def ask(number: int, asked: Mapping[str, str]) -> Answers:
+                return self._ask(
+                    LEARN, asked, attempt=round_attempt(attempt, number), deadline_s=deadline_s
+                )
+
+            answers |= run_rounds(group, ask)
+            if not all(map(is_done, answers.values())):
+                break
+        return answers
 
     def _break_phase(self, phase: str, attempt: int, name: str) -> None:
         with suppress(TransportError):  # the run is over as a whole

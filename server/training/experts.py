@@ -16,6 +16,8 @@ from protocols.vertical.neural_terms import LABELS, RECONSTRUCTION
 WIDTH = 8
 BATCHES = 32
 STEPS = 128
+# Of a block of several: after each its members average, by one message of Flower each.
+ROUNDS = 4
 WEIGHT = 0.15
 # C_k^2 of the label holder's own columns, which are in the head only with an expert.
 OWN_NORM = 0.1
@@ -42,7 +44,7 @@ def check_experts(shares: Mapping[str, float], partners: Mapping[str, object]) -
 
 
 def expert_fields(
-    name: str, *, is_label_holder: bool, epsilon: float, delta: float
+    name: str, *, is_label_holder: bool, epsilon: float, delta: float, shared: bool = False
 ) -> dict[str, Any]:
     """Return the fields of `EncoderTerms` for an expert that costs at most `epsilon` alone.
 
@@ -65,4 +67,5 @@ def expert_fields(
         "neural_batches": BATCHES,
         "neural_steps": STEPS,
         "neural_weight": WEIGHT,
+        "neural_rounds": ROUNDS if shared else 0,
     }

@@ -11,20 +11,19 @@ import time
 from collections.abc import Callable, Mapping
 
 from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
-from protocols.errors import MalformedMessageError
-from protocols.phase import PEER_LOST, PhaseReply, PhaseRequest, message_type
+from protocols.phase import LEARN, PEER_LOST, PhaseReply, PhaseRequest, done, message_type
 from server.training.coordinator import ABANDONED, Answers, Failure, falls_out, partner_deadline_s
+from server.training.learning import MaskedFedAvg, MembersGrid, learn_over_flower
+from server.training.reading import read_reply
+from server.training.rounds import groups_of, is_done
 
 POLL_S = 0.2
 # SuperNodes that are starting or were cut off for a moment get this long to come back.
 JOIN_S = 30.0
 # What the other partners get once one has failed: enough for a reply on its way.
 GRACE_S = 10.0
-
-_FLOWER_CODES = {value: name.lower() for name, value in vars(ErrorCode).items()}
 
 
 class FlowerGrid:
@@ -71,8 +70,28 @@ class FlowerGrid:
             # Nobody starts a phase that cannot end: the others would wait for the absent one.
             answers |= {name: _abandoned() for name in ids}
             return answers
+        if phase == LEARN:
+            return self._learn(bodies, ids, attempt, deadline_s)
         asked = self._push(phase, bodies, ids, attempt, deadline_s)
         answers |= self._collect(asked, end, phase, attempt)
+        return answers
+
+    def _learn(
+        self, bodies: Mapping[str, str], ids: Mapping[str, int], attempt: int, deadline_s: int
+    ) -> Answers:
+        """Let the members of each block average over Flower's FedAvg; others have no part."""
+        answers: dict[str, PhaseReply | Failure] = {name: done() for name in bodies}
+        for group in groups_of(bodies):
+            nodes = {name: ids[name] for name in group.members}
+            members = MembersGrid(
+                self._grid, nodes, grace_s=self._grace_s, clock=self._clock, sleep=self._sleep
+            )
+            strategy = MaskedFedAvg(
+                group, nodes, run=self._run, attempt=attempt, deadline_s=deadline_s
+            )
+            answers |= learn_over_flower(members, group, strategy, timeout_s=deadline_s)
+            if not all(map(is_done, answers.values())):
+                break
         return answers
 
     def _wait_for_nodes(self, names: set[str], end: float) -> dict[str, int]:
@@ -121,7 +140,7 @@ class FlowerGrid:
             for message in self._grid.pull_messages(list(waiting)):
                 name = waiting.pop(message.metadata.reply_to_message_id, None)
                 if name is not None:
-                    answers[name] = _read(message)
+                    answers[name] = read_reply(message)
             fallen = [name for name, answer in answers.items() if falls_out(answer)]
             if fallen and not cut_short:
                 cut_short = True
@@ -130,20 +149,6 @@ class FlowerGrid:
             if waiting:
                 self._sleep(POLL_S)
         return answers | dict.fromkeys(waiting.values(), _unanswered(answers))
-
-
-def _read(message: Message) -> PhaseReply | Failure:
-    """Read a reply; whatever a partner's node sends, the hub gets an answer."""
-    if message.has_error():
-        code = _FLOWER_CODES.get(message.error.code, "flower_error")
-        return Failure(code, "the partner's node was lost, or Flower could not carry the message")
-    record = message.content.get("reply")
-    if not isinstance(record, ConfigRecord):
-        return Failure(MalformedMessageError.code, "the partner's reply could not be read")
-    try:
-        return PhaseReply.from_fields(record)
-    except MalformedMessageError as error:
-        return Failure(error.code, f"the partner's reply could not be read: {error}")
 
 
 def _unanswered(answers: Mapping[str, PhaseReply | Failure]) -> Failure:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from compliance.files import write_atomically
 from protocols.errors import UnsupportedParameterError
-from protocols.phase import MAX_ATTEMPT, MAX_DEADLINE_S, PHASES, verify_run_name
+from protocols.phase import ALL_PHASES, MAX_ATTEMPT, MAX_DEADLINE_S, PHASES, verify_run_name
 
 DEFAULT_DEADLINE_S = 600
 
@@ -29,7 +29,7 @@ class RunPlan:
     Args:
         kind: names the hub's part in the run; see `server.training.serverapp`.
         nodes: the partners' registered names.
-        phases: in the order of `protocols.phase.PHASES`; not all need to occur.
+        phases: in the order of `protocols.phase.ALL_PHASES`; not all need to occur.
         on_refusal: whether a refusal of the plan ends the run, or the others go on.
         required: partners without whom the others do not go on.
         attempts: how often a phase is asked for in all, if a partner fails.
@@ -50,15 +50,15 @@ class RunPlan:
         _verify(bool(self.nodes), "nodes: at least one partner must be named")
         _verify(len(set(self.nodes)) == len(self.nodes), "nodes: a partner is named twice")
         _verify(set(self.required) <= set(self.nodes), "required: names a partner not in nodes")
-        in_order = tuple(phase for phase in PHASES if phase in self.phases)
+        in_order = tuple(phase for phase in ALL_PHASES if phase in self.phases)
         _verify(
             bool(self.phases) and self.phases == in_order,
-            f"phases: must be some of {', '.join(PHASES)}, in this order",
+            f"phases: must be some of {', '.join(ALL_PHASES)}, in this order",
         )
         _verify(self.on_refusal in {"end", "continue"}, "on_refusal: must be end or continue")
         _verify(1 <= self.attempts <= MAX_ATTEMPT, f"attempts: not in 1..{MAX_ATTEMPT}")
         for phase, seconds in self.deadlines_s.items():
-            _verify(phase in PHASES, "deadlines_s: names an unknown phase")
+            _verify(phase in ALL_PHASES, "deadlines_s: names an unknown phase")
             _verify(
                 1 <= seconds <= MAX_DEADLINE_S, f"deadlines_s: {phase} not in 1..{MAX_DEADLINE_S}"
             )

@@ -55,7 +55,13 @@ class Programs:
     def _start(self, run: str, phase: str, terms: dict[str, Any]) -> None:
         folder = RunFolder(self._home, run)
         plan = TrainingPlan.decode((folder.path / "training.json").read_bytes())
-        make = {"align": _align, "train": _train, "validate": _open, "score": _open}.get(phase)
+        make = {
+            "align": _align,
+            "prepare": _prepare,
+            "train": _train,
+            "validate": _open,
+            "score": _open,
+        }.get(phase)
         if make is None:
             raise MalformedMessageError("control: the hub has no program for this phase")
         # Attached before this call returns, so that no partner can arrive first and find
@@ -105,6 +111,7 @@ def _align(plan: TrainingPlan, terms: dict[str, Any]) -> Program[Result]:
         max_rows=MAX_ROWS,
         min_rows=plan.min_rows,
         membership=Membership(plan.membership),
+        kinds=tuple(kind.names for kind in plan.kinds),
     )
     try:
         table = yield from join_union(rules, os.urandom)
@@ -114,19 +121,24 @@ def _align(plan: TrainingPlan, terms: dict[str, Any]) -> Program[Result]:
     return {"table": asdict(table)}
 
 
-def _train(plan: TrainingPlan, terms: dict[str, Any]) -> Program[Result]:
-    from protocols.dp.discrete import sample_discrete_gaussian  # noqa: PLC0415  torch loads slowly
-    from protocols.vertical.head import Inputs, train  # noqa: PLC0415
+def _prepare(plan: TrainingPlan, terms: dict[str, Any]) -> Program[Result]:
+    from protocols.vertical.together import Bringing, prepare_together  # noqa: PLC0415  torch
 
-    head_terms = _terms(plan, terms)
-    yield from train(
-        trio=_trio(plan),
-        terms=head_terms,
-        inputs=Inputs(),
-        noise=lambda variance, size: _tensor(
-            sample_discrete_gaussian(variance, size, random=os.urandom)
-        ),
+    yield from prepare_together(
+        plan=plan,
+        ours=HUB,
+        rows=terms["rows"],
+        station=_trio(plan),
+        noise=_noise,
+        bringing=Bringing(),
     )
+    return {}
+
+
+def _train(plan: TrainingPlan, terms: dict[str, Any]) -> Program[Result]:
+    from protocols.vertical.head import Inputs, train  # noqa: PLC0415  torch loads slowly
+
+    yield from train(trio=_trio(plan), terms=_terms(plan, terms), inputs=Inputs(), noise=_noise)
     return {}
 
 
@@ -155,10 +167,12 @@ def _trio(plan: TrainingPlan) -> Any:
     from protocols.vertical.shares import Trio  # noqa: PLC0415  torch loads slowly
 
     first, second, third = plan.compute
-    return Trio(names=(first, second, third), ours=HUB, random=os.urandom)
+    return Trio(names=(first, second, third), ours=HUB, random=os.urandom, outsiders=plan.outsiders)
 
 
-def _tensor(values: Any) -> Any:
+def _noise(variance: int, size: int) -> Any:
     import torch  # noqa: PLC0415  torch loads slowly
 
-    return torch.from_numpy(values)
+    from protocols.dp.discrete import sample_discrete_gaussian  # noqa: PLC0415
+
+    return torch.from_numpy(sample_discrete_gaussian(variance, size, random=os.urandom))

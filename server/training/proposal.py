@@ -11,11 +11,12 @@ from typing import Any
 
 from protocols.dp.calibrate import mu_squared_for
 from protocols.errors import UnsupportedParameterError
-from protocols.phase import PHASES
+from protocols.phase import ALL_PHASES, PHASES
 from protocols.vertical.contract import Contract
 from protocols.vertical.plan import Partner, TrainingPlan
 from protocols.vertical.settings import EncoderTerms, Schedule
 from server.training.experts import check_experts, expert_fields
+from server.training.kinds import check_experts_of, label_holders, shared_kinds
 from server.training.plan import RunFolder, RunPlan
 from server.training.sharing import (
     PAIR_KNOTS,
@@ -50,6 +51,7 @@ class Choices:
         compute: who may compute; anybody if empty.
         neural: by partner, the share of epsilon that its neural expert may cost; absent
             means no expert.
+        roles: by partner, what it is: those that are the same may share a block.
     """
 
     run: str
@@ -69,6 +71,7 @@ class Choices:
     expected_rows: int = 0
     compute: tuple[str, ...] = ()
     neural: Mapping[str, float] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
 
 
 def propose(choices: Choices, partners: Mapping[str, Mapping[str, Any]]) -> TrainingPlan:
@@ -87,32 +90,44 @@ def propose(choices: Choices, partners: Mapping[str, Mapping[str, Any]]) -> Trai
     if choices.steps < 1:
         raise UnsupportedParameterError("steps: must be at least 1; choose more")
     contracts = {name: Contract.parse(partner["contract"]) for name, partner in partners.items()}
-    _check_labels(choices.label_holder, contracts)
-    check_experts(choices.neural, partners)
     taking = {name: _columns(choices, name, partner) for name, partner in partners.items()}
+    kinds = shared_kinds(choices.roles, choices.label_holder, contracts, taking)
+    holders = label_holders(kinds, choices.label_holder)
+    _check_labels(holders, contracts)
+    check_experts(choices.neural, partners)
+    check_experts_of(kinds, choices.neural)
     # The label holder refines the joint score with its own columns afterwards, at no cost in
     # privacy to anyone else; within the head they would only take norm from the others.
-    if choices.label_holder not in choices.neural:
-        taking[choices.label_holder] = ()
-    shares = norm_shares(taking, choices.label_holder)
-    strong = _is_strong(choices, taking, shares)
+    for holder in holders:
+        if holder not in choices.neural:
+            taking[holder] = ()
+    # Members of a block have one norm together, under the name of the first.
+    first_of = {name: names[0] for names in kinds.values() for name in names}
+    blocks = {name: taking[name] for name in partners if first_of.get(name, name) == name}
+    shares = norm_shares(blocks, choices.label_holder)
+    strong = _is_strong(choices, blocks, shares)
+    names_of = {name: kind for kind, names in kinds.items() for name in names}
     built = tuple(
         _partner(
             choices,
             name,
             partners[name],
             columns=taking[name],
-            share=shares[name],
+            share=shares[first_of.get(name, name)],
             strong=strong,
+            block=names_of.get(name, ""),
+            holds_labels=name in holders,
         )
-        for name in sorted(partners)
+        for name in sorted(partners, key=lambda name: (name in holders[1:], name))
     )
     return TrainingPlan(
         run=choices.run,
         purpose=choices.purpose,
         partners=built,
         label_holder=choices.label_holder,
-        compute=compute_parties(choices.label_holder, taking, choices.compute),
+        compute=compute_parties(
+            choices.label_holder, taking, choices.compute, tuple(kinds.values())
+        ),
         epoch=choices.epoch,
         membership=choices.membership,
         sample_fraction=choices.sample_fraction,
@@ -161,9 +176,10 @@ def store_proposal(
         run=plan.run,
         kind="training",
         nodes=plan.names,
+        phases=ALL_PHASES if plan.learns else PHASES,
         on_refusal=choices.on_refusal,  # type: ignore[arg-type]  # checked by the training plan
         required=(plan.label_holder,),
-        deadlines_s=dict.fromkeys(PHASES, plan.deadline_s),
+        deadlines_s=dict.fromkeys(ALL_PHASES, plan.deadline_s),
     )
     folder.store_plan(schedule)
     folder.store_bytes("proposed.json", plan.encode())
@@ -183,13 +199,13 @@ def _is_strong(
     return min(signals) > STRONG_SIGNAL
 
 
-def _check_labels(holder: str, contracts: Mapping[str, Contract]) -> None:
-    """Refuse what a partner would refuse anyway: exactly the label holder names a label."""
-    if contracts[holder].label is None:
+def _check_labels(holders: Sequence[str], contracts: Mapping[str, Contract]) -> None:
+    """Refuse what a partner would refuse anyway: exactly the label holders name a label."""
+    if contracts[holders[0]].label is None:
         raise UnsupportedParameterError(
-            f"label holder: the contract of {holder} names no label; name another partner"
+            f"label holder: the contract of {holders[0]} names no label; name another partner"
         )
-    others = [name for name, contract in contracts.items() if contract.label and name != holder]
+    others = [name for name, found in contracts.items() if found.label and name not in holders]
     if others:
         raise UnsupportedParameterError(
             f"partners: the contract of {min(others)} names a label too; leave that partner out"
@@ -237,6 +253,8 @@ def _partner(
     columns: tuple[str, ...],
     share: float,
     strong: bool,
+    block: str,
+    holds_labels: bool,
 ) -> Partner:
     contract = Contract.parse(partner["contract"])
     # Pairs beside an expert were never measured.
@@ -245,7 +263,8 @@ def _partner(
     if name in choices.neural:
         expert = expert_fields(
             name,
-            is_label_holder=name == choices.label_holder,
+            is_label_holder=holds_labels,
+            shared=block != "",
             epsilon=choices.epsilon * choices.neural[name],
             delta=choices.delta,
         )
@@ -262,4 +281,5 @@ def _partner(
             pair_knots=PAIR_KNOTS,
             **expert,
         ),
+        block=block,
     )

@@ -18,8 +18,8 @@ NOT_NOISED = (
     "sizes of the sets and of their overlaps, to the hub",
     "numbers of rows that were dropped as malformed or duplicate, to the hub",
     "metrics on held-out people, rounded to three decimals, and how many they are by label",
-    "joint scores, to the label holder alone; a score of exactly 0 tells it that no other "
-    "partner holds the person",
+    "joint scores, to the label holder of the person alone; a score of exactly 0 tells it that "
+    "no other partner holds the person",
     "in an error: a column, the rule that it breaks, how many rows, and the first row numbers",
     "times and sizes of messages",
 )

@@ -21,7 +21,8 @@ from protocols.vertical.budget import head_noise_multiplier, own_event
 from protocols.vertical.plan import TrainingPlan
 
 MAX_RELEASES = 100_000
-_HEAD = "train/"
+# Released once by several, and charged by each of them: steps, and sums over a kind.
+_JOINT = ("train/", "pooled/")
 _MAX_LABEL = 200
 
 Releases = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -50,24 +51,24 @@ def check_releases(name: str, part: Mapping[str, Any]) -> None:
 def spent_epsilon(plan: TrainingPlan, releases: Releases) -> float:
     """Recompute epsilon of the whole run from what the partners say they paid.
 
-    The steps of the head are one release against each of them, charged by every owner;
-    what an owner paid for its encoder alone adds up over the owners.
+    The steps of the head are one release against each of them, charged by every owner, and
+    so are sums over partners of one kind; what an owner paid alone adds up over the owners.
 
     Privacy:
         Neighbours: zero out one person, at all partners at once. Of two partners that
         disagree about a step, the one that names less noise is believed.
     """
-    steps: dict[str, DpEvent] = {}
+    joint: dict[str, DpEvent] = {}
     own: list[DpEvent] = []
     for charges in releases.values():
         for label, event in _events(charges):
-            if not label.startswith(_HEAD):
+            if not label.startswith(_JOINT):
                 own.append(event)
-            elif label not in steps or _price(plan, [steps[label]]) < _price(plan, [event]):
-                steps[label] = event
+            elif label not in joint or _price(plan, [joint[label]]) < _price(plan, [event]):
+                joint[label] = event
     unreported = [name for name in plan.names if name not in releases]
     silent = [found for name in unreported if (found := own_event(plan, name)) is not None]
-    told = _price(plan, [*own, *silent, *steps.values()])
+    told = _price(plan, [*own, *silent, *joint.values()])
     if not unreported:
         return told
     return max(told, _price(plan, [*own, *silent, _head(plan)]))
@@ -99,7 +100,7 @@ def doubts(plan: TrainingPlan, releases: Releases, *, whole: bool) -> list[str]:
 def _expected(plan: TrainingPlan, name: str) -> Tally:
     own = own_event(plan, name) if name in plan.names else None
     expected: Tally = Counter() if own is None else tally(own)
-    if name in plan.compute:
+    if name in plan.compute or name in plan.outsiders:
         expected += tally(_head(plan))
     return expected
 

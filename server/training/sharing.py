@@ -54,23 +54,34 @@ def pairs_weight(contract: Contract, columns: Sequence[str]) -> float:
 
 
 def compute_parties(
-    label_holder: str, taking: Mapping[str, Sequence[str]], allowed: Collection[str] = ()
+    label_holder: str,
+    taking: Mapping[str, Sequence[str]],
+    allowed: Collection[str] = (),
+    kinds: Collection[Sequence[str]] = (),
 ) -> tuple[str, ...]:
-    """Take the label holder and the owners of columns; up to three are filled by another.
+    """Take one of the label holders, then one owner of each kind of columns, three in all.
+
+    An owner that computes hears its gradients under less noise, unless it is one of several:
+    hence those who stand alone come first. Whoever is left over shares what it brings.
 
     Args:
         taking: columns by partner; empty for one that only looks on, or computes.
         allowed: who may compute by the agreement; anybody if it names nobody. The hub comes
-            first, so that no partner does more than it must.
+            first among those that fill up, so that no partner does more than it must.
+        kinds: partners of which only one may compute, since they hold the same kind of rows.
     """
-    owners = {name for name, columns in taking.items() if columns}
-    chosen = [label_holder, *sorted(owners - {label_holder})]
-    if len(chosen) > COMPUTE_PARTIES:
-        raise UnsupportedParameterError(
-            f"partners: {len(chosen)} bring labels or columns, at most {COMPUTE_PARTIES} can "
-            "compute; name fewer"
-        )
-    others = [HUB, *sorted(set(taking) - set(chosen))]
-    filling = [name for name in others if not allowed or name in allowed]
+
+    def kind_of(name: str) -> tuple[str, ...]:
+        return next((tuple(kind) for kind in kinds if name in kind), (name,))
+
+    owners = sorted(name for name, columns in taking.items() if columns)
+    groups = dict.fromkeys(map(kind_of, [label_holder, *owners]))
+    first, *others = groups
+    ordered = [first, *sorted(others, key=len)]
+    may = [[name for name in kind if not allowed or name in allowed] for kind in ordered]
+    chosen = [names[0] for names in may if names][:COMPUTE_PARTIES]
+    bringing = {name for kind in groups for name in kind}
+    filling = [HUB, *sorted(set(taking) - bringing)]
+    filling = [name for name in filling if not allowed or name in allowed]
     # Where nobody may, the hub stands in the plan, and the agreement is what denies it.
     return tuple(dict.fromkeys((*chosen, *filling, HUB)))[:COMPUTE_PARTIES]

@@ -27,6 +27,7 @@ from flwr.supercore.constant import TASK_TYPE_TO_COMMAND
 
 from compliance.atrest.handover import Handover
 from compliance.atrest.secrets import read_secret, write_secret
+from server.identity.serving import ServerFiles
 from server.training.control import ControlClient, SuperLinkError
 from server.training.gate import LOOPBACK, GateSettings
 from server.training.plan import RunPlan
@@ -78,6 +79,8 @@ class SuperLink:
         self._control: ControlClient | None = None
         self._fleet_port = settings.fleet_port
         self._handover: Handover | None = None
+        self._files = ServerFiles(settings.certificate, settings.private_key, roots=str)
+        self._shown: object = None
 
     def __enter__(self) -> SuperLink:
         self.start()
@@ -123,6 +126,7 @@ class SuperLink:
         if self.pid is not None:
             raise SuperLinkError("superlink: already running")
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._shown = self._files.stamp()
         self._handover = Handover(self._directory)
         gate = self._gate_settings()
         path = self._directory / "gate.json"
@@ -160,6 +164,24 @@ class SuperLink:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+    def take_up_renewal(self) -> bool:
+        """Start the process anew if its certificate was renewed and no run goes; tells whether.
+
+        The process reads its certificate once. SuperNodes that are cut off dial again, and know
+        nothing of it: their keys are in the state file. While a run goes, the one before is shown.
+
+        Raises:
+            SuperLinkError: the process does not come up again; the next call tries once more.
+        """
+        if self.pid is not None:
+            if self._files.stamp() == self._shown or self._files.read() is None:
+                return False
+            if not self.control.is_idle():
+                return False
+        self.stop()
+        self.start()
+        return True
 
     def begin(self, plan: RunPlan) -> int:
         """Start a run of our bundle by this plan; return Flower's run id."""

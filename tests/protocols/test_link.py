@@ -26,6 +26,8 @@ def envelopes(draw):
     body = b""
     if kind in {Kind.DATA, Kind.PART}:
         body = draw(st.binary(max_size=200))
+    elif kind is Kind.ACK:
+        body = draw(st.binary(min_size=8, max_size=8))
     elif kind in {Kind.WELCOME, Kind.GONE, Kind.CLOSED}:
         body = draw(st.text(max_size=50)).encode()
     return Envelope(draw(labels), draw(labels), kind, draw(parties) if named else "", body)

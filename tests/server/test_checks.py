@@ -7,6 +7,7 @@ import pytest
 
 from server.checks import examine
 from server.home import HubHome
+from server.keeping.place import keeping_of
 
 
 @pytest.fixture
@@ -48,17 +49,16 @@ def test_old_certificate_is_found(tmp_path):
 
 
 def test_damaged_list_of_revocations_is_found(hub):
-    (hub.authority / "revoked.crl").write_text("nothing")
+    keeping_of(hub.root).shelf("revoked").put("revoked.crl", b"nothing")
     assert "restore" in found(hub)["the list of revoked certificates is readable"]["found"]
 
 
 def test_damaged_files_are_named(hub):
+    keeping_of(hub.root).shelf("partners").put("police.json", b"[]")
+    assert "police.json" in found(hub)["at least two partners have joined"]["found"]
     (hub.root / "hub.json").write_text("{")
-    (hub.root / "partners").mkdir()
-    (hub.root / "partners" / "police.json").write_text("[]")
-    findings = found(hub)
-    assert findings["hub.json holds together"]["found"].startswith("hub.json: not valid JSON")
-    assert "police.json" in findings["at least two partners have joined"]["found"]
+    finding = found(hub)["hub.json holds together"]
+    assert finding["found"].startswith("hub.json: not valid JSON")
 
 
 def test_directory_without_a_hub_fails_and_does_not_break(tmp_path):

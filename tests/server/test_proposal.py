@@ -59,10 +59,12 @@ def test_two_labels_are_refused(choices, partners):
         propose(choices(), partners)
 
 
-def test_more_owners_than_compute_parties_are_refused(choices, partners):
+def test_owners_beyond_three_share_what_they_bring(choices, partners):
     partners["bank"] = partners["police"] | {"name": "bank", "identity": "ee" * 32}
-    with pytest.raises(UnsupportedParameterError, match="partners: 4 bring labels or columns"):
-        propose(choices(), partners)
+    plan = propose(choices(), partners)
+    assert plan.compute == ("insurer", "bank", "police")
+    assert plan.outsiders == ("telecom",)
+    assert TrainingPlan.decode(plan.encode()) == plan
 
 
 def test_partners_without_columns_cannot_train(choices, partners):

@@ -29,6 +29,7 @@ from clients.office import node_office
 from protocols.tlog.entry import Entry
 from protocols.vertical.contract import Contract
 from server.home import HubHome
+from server.keeping.place import keeping_of
 from server.log.opening import open_log
 
 PARTNERS = ("insurer", "telecom", "police")
@@ -81,8 +82,11 @@ class Place:
         keys["hub"] = HubHome(self.hub).identity_key()
         contracts = {name: Contract.parse(contract_of(name)) for name in PARTNERS}
         roots = (self.hub, *map(self.node, PARTNERS))
-        for root in roots:
+        for root in roots[1:]:
             shutil.rmtree(root / "agreements", ignore_errors=True)
+        kept = keeping_of(self.hub).documents("agreements")
+        for name in kept.names():
+            kept.delete(name)
         return make(keys, **({"contracts": contracts} | terms)).keep(*roots)
 
     def entries(self, name: str) -> list[Entry]:

@@ -18,7 +18,10 @@ REASON = "The agreement with this purpose ends on Friday."
 
 def start_run(place, run: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "server.cli", "run", str(place.hub), run, "--format", "json"],
+        [
+            *(sys.executable, "-m", "server.cli", "run", str(place.hub), run),
+            *("--wait", "60", "--format", "json"),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

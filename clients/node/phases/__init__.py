@@ -14,6 +14,8 @@ _MODULES = {
     "plan": "acceptance",
     "align": "alignment",
     "prepare": "preparation",
+    "learn": "learning",
+    "encode": "learning",
     "train": "training",
     "validate": "outcome",
     "score": "outcome",

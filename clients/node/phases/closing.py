@@ -19,7 +19,14 @@ from protocols.phase import PhaseReply, PhaseRequest, done
 # one says that the run has not ended here.
 _SECRETS = ("run.key", "announced.json", "checkpoint-*.bin", "ephemeral.key")
 # What is large and of no further use; scores, weights and the encoder stay.
-_BULK = ("features.npy", "labels.npy", "train_mask.npy", "own_mask.npy", "held_out_mask.npy")
+_BULK = (
+    "features.npy",
+    "labels.npy",
+    "train_mask.npy",
+    "own_mask.npy",
+    "held_out_mask.npy",
+    "present.npy",
+)
 
 
 def run(home: Home, request: PhaseRequest) -> PhaseReply:

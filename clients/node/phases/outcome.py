@@ -1,4 +1,4 @@
-"""Phases validate and score: the joint scores, opened to the label holder alone.
+"""Phases validate and score: the joint scores, opened to each label holder of its own people.
 
 validate   the held-out customers' scores are opened; the head is measured on them
 score      every customer's score is opened; the label holder refines it with its own
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,14 +19,16 @@ from clients.node.entering import RunJournal
 from clients.node.files import load_array, load_json, store_array, store_json
 from clients.node.home import Home
 from clients.node.metrics import measure
-from clients.node.phases.training import read_terms
+from clients.node.phases.training import presence_of, read_terms
 from clients.node.refinement import probabilities, refine
 from clients.node.session import Session
 from clients.node.table import load_table
 from clients.office import node_office
 from protocols.phase import PhaseReply, PhaseRequest, done
+from protocols.vertical.contributing import contribute_logits
 from protocols.vertical.head import Terms, joint_logits
-from protocols.vertical.shares import Trio
+from protocols.vertical.outsider import Outsider
+from protocols.vertical.together import station_of, takes_part
 
 _SEED = 0
 # Far beyond any logit that means anything, and safe in fixed point.
@@ -36,7 +39,7 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
     """Open joint scores; at the label holder, measure and keep them."""
     session = Session.resume(home, request.run)
     session.begin(request)
-    if session.ours not in session.plan.compute:
+    if not takes_part(session.plan, session.ours):
         return done()
     scoring = request.phase == "score"
     terms = read_terms(session, request)
@@ -70,7 +73,7 @@ def _release(home: Home, session: Session, phase: str) -> None:
     How many people the label holder has is known to itself alone.
     """
     count = 0
-    if session.ours == session.plan.label_holder:
+    if session.ours in session.plan.label_holders:
         held = load_array(session.directory / "held_out.npy")
         count = len(held) if phase == "score" else int(held.sum())
     with node_office(home) as office:
@@ -84,27 +87,31 @@ def _open(
     torch.set_num_threads(1)
     plan, directory = session.plan, session.directory
     own = mask = None
-    block = next((block for block in terms.blocks if block.owner == session.ours), None)
-    if block is not None:
+    if terms.block_of(session.ours) is not None:
         features = torch.from_numpy(load_array(directory / "features.npy")).to(torch.float32)
         weights = torch.from_numpy(load_array(directory / "weights.npy"))
         # Scores are not clipped: the bound serves the residual of training alone.
         own = (weights.to(torch.float32) @ features).clamp(-MAX_LOGIT, MAX_LOGIT)
-    if session.ours == plan.label_holder:
+    if session.ours in plan.label_holders:
         name = "own_mask.npy" if scoring else "held_out_mask.npy"
         mask = torch.from_numpy(load_array(directory / name))
-    names = plan.compute
-    trio = Trio(names=(names[0], names[1], names[2]), ours=session.ours, random=os.urandom)
+    station = station_of(plan, session.ours, os.urandom)
+    values: dict[str, Any] = {
+        "terms": terms,
+        "own": own,
+        "mask": mask,
+        "resolution_bits": plan.resolution_bits,
+        "present": presence_of(session),
+    }
     with session.channel(request) as channel:
-        opened = channel.run(
-            joint_logits(
-                trio=trio, terms=terms, own=own, mask=mask, resolution_bits=plan.resolution_bits
-            )
-        )
+        if isinstance(station, Outsider):
+            opened = channel.run(contribute_logits(outsider=station, **values))
+        else:
+            opened = channel.run(joint_logits(trio=station, **values))
     if opened is None:
         return None
-    values: NDArray[np.float64] = opened.numpy()[load_array(directory / "rows.npy")]
-    return values
+    logits: NDArray[np.float64] = opened.numpy()[load_array(directory / "rows.npy")]
+    return logits
 
 
 def _refined(

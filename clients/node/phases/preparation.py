@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -11,20 +12,25 @@ import torch
 
 from clients.node.files import load_array, store_array
 from clients.node.home import Home
+from clients.node.phases.drawing import discrete_noise
 from clients.node.session import Session
 from clients.node.spending import open_ledger, reserve
 from clients.node.table import Table, load_table
 from clients.office import node_office
 from compliance.files import write_atomically
 from protocols.align.rows import RowMap
+from protocols.codec import canonical_json
 from protocols.dp.events import DpEvent
 from protocols.errors import InvalidTableError
 from protocols.phase import PhaseReply, PhaseRequest, done
-from protocols.program import Charge, Request, drive
-from protocols.vertical.counts import release_counts
-from protocols.vertical.encoding import fit_encoder
+from protocols.program import Charge, Program, Request, drive
+from protocols.vertical.counts import Counts, release_counts
+from protocols.vertical.encoding import Encoder, fit_encoder
 from protocols.vertical.neural import Targets
 from protocols.vertical.neural_terms import LABELS
+from protocols.vertical.plan import Kind
+from protocols.vertical.pool import Outcome, Pool
+from protocols.vertical.together import Bringing, prepare_together, station_of, takes_part
 
 
 def run(home: Home, request: PhaseRequest) -> PhaseReply:
@@ -38,37 +44,102 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
     place = RowMap(load_array(session.directory / "rows.npy"), session.total)
     with node_office(home) as office:
         reserve(home, plan, office.agreement())
-    width = 0
-    partner = plan.partner(session.ours)
-    if partner.columns:
-        narrowed = contract.narrowed(frozenset(partner.columns))
-        with open_ledger(home) as ledger:
-            charge = session.charger(ledger, request.attempt)
-            torch.set_num_threads(1)
-            program = fit_encoder(
-                plan,
-                session.ours,
-                narrowed,
-                table.columns,
-                os.urandom,
-                targets=_targets(session, table),
-            )
-            encoder = drive(program, _performer(charge))
-        encoded = encoder.encode(table.columns) * np.float32(partner.norm)
-        features = np.ascontiguousarray(place.scatter(encoded).T)  # (width, joint rows)
-        store_array(session.directory / "features.npy", features)
-        write_atomically(session.directory / "encoder.json", encoder.store())
-        width = encoder.width
-    reply = {"width": width}
-    if session.ours == plan.label_holder:
+    torch.set_num_threads(1)
+    if session.ours in plan.label_holders:
         _lay_out_labels(session, table, place)
-        reply |= _counted(home, session, request.attempt)
+    if kind_of(session).is_shared:
+        present = place.scatter(np.ones(table.rows))
+        store_array(session.directory / "present.npy", present)
+    encoder = counts = None
+    if plan.pools and takes_part(plan, session.ours):
+        encoder, counts = _together(home, session, request, table)
+    reply: dict[str, int] = {"width": 0}
+    if plan.partner(session.ours).columns:
+        if encoder is None:
+            encoder = _alone(home, session, request, table)
+        write_atomically(session.directory / "encoder.json", encoder.store())
+        reply["width"] = lay_out(session, encoder, table, place)
+    if session.ours in plan.label_holders:
+        if counts is None:
+            counts = _counted(home, session, request.attempt)
+        reply |= {"trained": counts.trained, "positives": counts.positives}
     return done(json.dumps(reply))
+
+
+def kind_of(session: Session) -> Kind:
+    """Return the kind of partner that we are, with those who are of it too."""
+    return next(kind for kind in session.plan.kinds if session.ours in kind.names)
+
+
+def lay_out(session: Session, encoder: Encoder, table: Table, place: RowMap) -> int:
+    """Encode our rows, lay them out on the joint rows, and return how wide they are."""
+    partner = session.plan.partner(session.ours)
+    encoded = encoder.encode(table.columns) * np.float32(partner.norm)
+    features = np.ascontiguousarray(place.scatter(encoded).T)  # (width, joint rows)
+    store_array(session.directory / "features.npy", features)
+    return encoder.width
+
+
+def _alone(home: Home, session: Session, request: PhaseRequest, table: Table) -> Encoder:
+    """Fit the encoder of a partner whose columns nobody else has."""
+    with open_ledger(home) as ledger:
+        program = _fitting(home, session, table)(None)
+        return drive(program, _performer(session.charger(ledger, request.attempt)))
+
+
+def _together(
+    home: Home, session: Session, request: PhaseRequest, table: Table
+) -> tuple[Encoder | None, Counts | None]:
+    """Fit and count with the others of our kind, and compute for those of other kinds."""
+    plan, ours = session.plan, session.ours
+    kind = kind_of(session)
+    fit = _fitting(home, session, table) if kind.is_shared and kind.first.columns else None
+    outcome = None
+    if plan.label_kind.is_shared and ours in plan.label_holders:
+        names = ("present", "train_mask", "labels")
+        bits = [torch.from_numpy(load_array(session.directory / f"{name}.npy")) for name in names]
+        outcome = Outcome.of(*bits)
+    narrowed = home.contract().narrowed(frozenset(plan.partner(ours).columns))
+    columns = hashlib.sha256(canonical_json(narrowed.format()["columns"])).digest()
+    with (
+        open_ledger(home) as ledger,
+        session.channel(request, session.charger(ledger, request.attempt)) as channel,
+    ):
+        return channel.run(
+            prepare_together(
+                plan=plan,
+                ours=ours,
+                rows=session.total,
+                station=station_of(plan, ours, os.urandom),
+                noise=discrete_noise,
+                bringing=Bringing(columns, fit, outcome),
+            )
+        )
+
+
+def _fitting(
+    home: Home, session: Session, table: Table
+) -> Callable[[Pool | None], Program[Encoder]]:
+    """Return the program that fits our encoder, alone or over a pool."""
+    columns = session.plan.partner(session.ours).columns
+
+    def fit(pool: Pool | None) -> Program[Encoder]:
+        return fit_encoder(
+            session.plan,
+            session.ours,
+            home.contract().narrowed(frozenset(columns)),
+            table.columns,
+            os.urandom,
+            targets=targets_of(session, table),
+            pool=pool,
+        )
+
+    return fit
 
 
 def _check_labels(session: Session, table: Table) -> None:
     """Refuse, before anything is set aside, labels from which nothing can be learned."""
-    if session.ours != session.plan.label_holder:
+    if session.ours not in session.plan.label_holders:
         return
     name = table.contract.label
     if table.labels is None or name is None:
@@ -80,7 +151,7 @@ def _check_labels(session: Session, table: Table) -> None:
         )
 
 
-def _targets(session: Session, table: Table) -> Targets | None:
+def targets_of(session: Session, table: Table) -> Targets | None:
     """Return what our expert learns, if the plan lets it learn labels."""
     neural = session.plan.partner(session.ours).encoder.neural
     if neural is None or neural.task != LABELS or table.labels is None:
@@ -99,14 +170,13 @@ def _performer(charge: Callable[[str, DpEvent], None]) -> Callable[[Request], No
     return perform
 
 
-def _counted(home: Home, session: Session, attempt: int) -> dict[str, int]:
+def _counted(home: Home, session: Session, attempt: int) -> Counts:
     """Release the counts that every owner needs, paid for here."""
     labels = load_array(session.directory / "own_labels.npy")
     held = load_array(session.directory / "held_out.npy")
     with open_ledger(home) as ledger:
         program = release_counts(session.plan, labels, ~held, os.urandom)
-        counts = drive(program, _performer(session.charger(ledger, attempt)))
-    return {"trained": counts.trained, "positives": counts.positives}
+        return drive(program, _performer(session.charger(ledger, attempt)))
 
 
 def _lay_out_labels(session: Session, table: Table, place: RowMap) -> None:

@@ -10,18 +10,22 @@ import torch
 from clients.node.entering import RunJournal
 from clients.node.files import load_array, store_array
 from clients.node.home import Home
+from clients.node.phases.drawing import discrete_noise
 from clients.node.session import Session
 from clients.node.spending import open_ledger
 from clients.office import node_office
-from protocols.dp.discrete import sample_discrete_gaussian
 from protocols.errors import MalformedMessageError
 from protocols.phase import PhaseReply, PhaseRequest, done
+from protocols.program import Program
 from protocols.vertical.conditioning import Conditioner
+from protocols.vertical.contributing import contribute
 from protocols.vertical.counts import Counts
 from protocols.vertical.encoding import Encoder
-from protocols.vertical.head import Inputs, Terms, train
+from protocols.vertical.head import Head, Inputs, Terms, train
+from protocols.vertical.outsider import Outsider
 from protocols.vertical.shares import Trio
 from protocols.vertical.terms import terms_of
+from protocols.vertical.together import station_of, takes_part
 
 
 def run(home: Home, request: PhaseRequest) -> PhaseReply:
@@ -29,30 +33,35 @@ def run(home: Home, request: PhaseRequest) -> PhaseReply:
     session = Session.resume(home, request.run)
     session.begin(request)
     terms = read_terms(session, request)
-    if session.ours not in session.plan.compute:
+    if not takes_part(session.plan, session.ours):
         return done()
     with node_office(home) as office:
         RunJournal(office, session.plan).begin_computing()
     torch.set_num_threads(1)
-    names = session.plan.compute
-    trio = Trio(names=(names[0], names[1], names[2]), ours=session.ours, random=os.urandom)
+    station = station_of(session.plan, session.ours, os.urandom)
     with (
         open_ledger(home) as ledger,
         session.channel(request, session.charger(ledger, request.attempt)) as channel,
     ):
-        head = channel.run(
-            train(
-                trio=trio,
-                terms=terms,
-                inputs=inputs_of(session, terms),
-                noise=discrete_noise,
-                resume=session.checkpoints(),
-                conditioner=conditioner_of(home, session),
-            )
-        )
+        head = channel.run(_program(home, session, terms, station))
     if head.weights is not None:
         store_array(session.directory / "weights.npy", head.weights.numpy())
     return done(json.dumps({"steps": terms.steps}))
+
+
+def _program(home: Home, session: Session, terms: Terms, station: Trio | Outsider) -> Program[Head]:
+    """Return our part: computing, or sharing what we bring with those who compute."""
+    inputs, conditioner = inputs_of(session, terms), conditioner_of(home, session)
+    if isinstance(station, Outsider):
+        return contribute(outsider=station, terms=terms, inputs=inputs, conditioner=conditioner)
+    return train(
+        trio=station,
+        terms=terms,
+        inputs=inputs,
+        noise=discrete_noise,
+        resume=session.checkpoints(),
+        conditioner=conditioner,
+    )
 
 
 def conditioner_of(home: Home, session: Session) -> Conditioner | None:
@@ -64,11 +73,6 @@ def conditioner_of(home: Home, session: Session) -> Conditioner | None:
     encoder = Encoder.load(path.read_bytes(), home.contract().narrowed(frozenset(partner.columns)))
     spread = encoder.spread * partner.norm**2
     return Conditioner.of(encoder.positions, spread, pairs=encoder.pair_count)
-
-
-def discrete_noise(variance: int, size: int) -> torch.Tensor:
-    """Draw discrete Gaussian integers from the operating system's randomness."""
-    return torch.from_numpy(sample_discrete_gaussian(variance, size, random=os.urandom))
 
 
 def read_terms(session: Session, request: PhaseRequest) -> Terms:
@@ -85,9 +89,15 @@ def read_terms(session: Session, request: PhaseRequest) -> Terms:
 def inputs_of(session: Session, terms: Terms) -> Inputs:
     """Load what this party brings: its encoded table and, at the label holder, labels and mask."""
     features = labels = mask = None
-    if any(block.owner == session.ours for block in terms.blocks):
+    if terms.block_of(session.ours) is not None:
         features = torch.from_numpy(load_array(session.directory / "features.npy"))
-    if session.ours == terms.label_holder:
+    if session.ours in terms.label_holders:
         labels = torch.from_numpy(load_array(session.directory / "labels.npy"))
         mask = torch.from_numpy(load_array(session.directory / "train_mask.npy"))
-    return Inputs(features, labels, mask)
+    return Inputs(features, labels, mask, presence_of(session))
+
+
+def presence_of(session: Session) -> torch.Tensor | None:
+    """Load which of the joint rows are ours, if we are one of several of a kind."""
+    path = session.directory / "present.npy"
+    return torch.from_numpy(load_array(path)) if path.exists() else None

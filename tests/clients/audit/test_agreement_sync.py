@@ -30,7 +30,9 @@ from server.agreements.service import Agreements
 from server.api.app import create_app
 from server.api.running import ApiServer
 from server.home import HubHome
-from server.office import PartnerKeys
+from server.keeping.place import keeping_of
+from server.keeping.shelves import FRESH_S
+from server.office import PartnerKeys, agreements_of
 
 PARTNERS = ("insurer", "police", "telecom")
 CONTRACT = {
@@ -64,7 +66,9 @@ class Town:
 
     def store(self, name):
         """What is kept at a node, or at the hub."""
-        folder = (self.hub.root if name == "hub" else self.root / name) / "agreements"
+        if name == "hub":
+            return agreements_of(self.hub)
+        folder = self.root / name / "agreements"
         return AgreementStore(folder, {who: key.public_key() for who, key in self.keys.items()})
 
     def sync(self, name):
@@ -138,13 +142,17 @@ def town(world):
     """The same, where nobody has agreed to anything."""
     made, served = world
     made.said.clear()
-    for name in ("hub", *PARTNERS):
+    kept = keeping_of(made.hub.root).documents("agreements")
+    for name in kept.names():
+        kept.delete(name)
+    time.sleep(FRESH_S)
+    for name in PARTNERS:
         folder = made.root / name / "agreements"
         if folder.exists():
             folder.rename(made.root / f"{name}-{time.monotonic_ns()}")
         folder.mkdir(mode=0o700)
     pinned = PartnerKeys(made.hub)
-    store = AgreementStore(made.hub.root / "agreements", pinned)
+    store = agreements_of(made.hub)
     served.state.parts = Parts("lianfang", Agreements(store, "lianfang", SystemClock()), pinned.get)
     return made
 

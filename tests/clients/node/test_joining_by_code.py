@@ -26,8 +26,10 @@ from clients.node.enrolling import RejectedError, StillWaitingError, join_by_cod
 from clients.node.home import Home
 from clients.node.joining import keep_welcome
 from clients.node.renewing import Renewal, is_due, load_certificate, renew, renew_if_due
+from clients.output import explain
 from compliance.clock import FixedClock, SystemClock
 from compliance.configuration import ConfigError
+from compliance.exits import Exit
 from protocols.enrolment.code import InvitationCode
 from protocols.errors import MalformedMessageError
 from protocols.link import TransportError

@@ -8,12 +8,12 @@ import pytest
 
 from compliance.clock import FixedClock
 from compliance.log.draft import draft_entry
-from compliance.log.engine import open_engine
 from compliance.log.log import Log
 from compliance.log.memory import MemoryStorage
 from compliance.log.private import PrivateParts
 from compliance.log.second import FileCheckpoints
 from compliance.log.sqlstore import SqlStorage
+from compliance.state.engine import open_engine
 from protocols.tlog.checkpoint import Checkpoint
 from protocols.tlog.cosignature import sign_checkpoint
 from protocols.tlog.entry import Agreement, Decision, Entry, Outcome, Verb

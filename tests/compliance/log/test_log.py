@@ -313,7 +313,7 @@ def undone(storage, statement):
     try:
         yield
     finally:
-        from compliance.log import schema  # noqa: PLC0415 - only needed to restore
+        from compliance.state import schema  # noqa: PLC0415 - only needed to restore
 
         with storage._engine.begin() as connection:
             for name in names:

@@ -9,13 +9,13 @@ from typer.testing import CliRunner
 
 from compliance.agreement.document import contract_reference
 from compliance.agreement.signing import SignedAgreement, sign_agreement
-from compliance.agreement.store import AgreementStore
 from protocols.tlog.entry import Entry
 from protocols.vertical.contract import Contract
 from server.cli_agreement import app
 from server.home import HubHome
+from server.keeping.place import keeping_of
 from server.log.opening import open_log
-from server.office import PartnerKeys
+from server.office import agreements_of
 from server.output import explain
 
 PARTNERS = ("insurer", "police", "telecom")
@@ -49,8 +49,7 @@ def join(hub, name, key):
         "name": name, "identity": key.public_key().public_bytes_raw().hex(),
         "flower_public": "", "contract": contract,
     }  # fmt: skip
-    (hub.root / "partners").mkdir(exist_ok=True)
-    (hub.root / "partners" / f"{name}.json").write_text(json.dumps(kept))
+    keeping_of(hub.root).partners.keep(name, kept)
 
 
 def run(*arguments, code=0):
@@ -67,7 +66,7 @@ def said(*arguments):
 
 
 def store(hub):
-    return AgreementStore(hub.root / "agreements", PartnerKeys(hub))
+    return agreements_of(hub)
 
 
 def entries(hub):
@@ -142,8 +141,10 @@ def test_no_program_and_nobody_alone_signs(hub, tmp_path, monkeypatch, missing):
     monkeypatch.delenv(missing)
     if missing == "LIANFANG_AS":
         monkeypatch.delenv("LIANFANG_SECOND")
-    run("sign", hub.root, tmp_path / "d.json", "--yes", code=1)
-    assert not list((hub.root / "agreements").glob("*.signature"))
+    run("sign", hub.root, tmp_path / "d.json", "--yes", code=3)
+    kept = keeping_of(hub.root).documents("agreements").names()
+    assert kept
+    assert not [name for name in kept if name.endswith(".signature")]
     (entry,) = entries(hub)
     assert (entry.act, entry.outcome.value) == ("sign_agreement", "refused")
 
@@ -167,7 +168,7 @@ def test_the_hub_signs_nothing_for_another_hub_or_stranger(hub, tmp_path, keys, 
     agree(known, hub="lianfang").keep(hub.root)
     rival = agree(known, hub="lianfang", quota=5)
     (tmp_path / "rival.json").write_bytes(rival.by().format())
-    run("sign", hub.root, tmp_path / "rival.json", "--yes", code=1)
+    run("sign", hub.root, tmp_path / "rival.json", "--yes", code=3)
     assert store(hub).in_force(int(time.time()))
 
 

@@ -58,6 +58,8 @@ from server.log.opening import assemble
 from server.lookup.service import Evaluations
 from server.standing.registry import HolderRefusedError
 from server.tables.store import Tables
+from server.tokens.signing import TokenKey
+from server.tokens.tokens import Tokens
 
 HUB, EPOCH = "lianfang", 5
 HOLDERS = ("hub", "police", "telecom")
@@ -403,6 +405,7 @@ def make_world(tmp_path, served, shares, identities, agreed):
         others = Others({name: holders[name] for name in ("police", "telecom")})
         log = open_log(root, clock, public)
         home = make_home(root, shop, identities)
+        enrolment = Enrolment(home, log.office, clock=clock)
         parts = Parts(
             hub=HUB,
             evaluations=Evaluations(
@@ -422,7 +425,13 @@ def make_world(tmp_path, served, shares, identities, agreed):
             identities=public.get,
             identity=identities["hub"],
             clock=clock,
-            enrolment=Enrolment(home, log.office, clock=clock),
+            enrolment=enrolment,
+            tokens=Tokens(
+                TokenKey(home.authority),
+                issuer="https://hub.example",
+                clock=clock,
+                is_superseded=enrolment.admission.is_superseded,
+            ),
         )
         server = served
         if limits:

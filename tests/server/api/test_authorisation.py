@@ -5,6 +5,9 @@ without a line fails here. Every request would be a good one from the caller tha
 each signs with its own key, about the same table, agreement and invitation. So an answer tells
 what the caller may do, and not how the request was written. Each cell is a status, with the code
 of the problem where there is one, or `tls` where the connection itself is refused.
+
+The columns that begin with `token` are an insurer that shows an access token beside its
+certificate: one for the right scope, and each kind of wrong one.
 """
 
 import csv
@@ -15,6 +18,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from clients.keys import certificate_request, create_keys
@@ -27,13 +32,20 @@ from server.api.document import openapi_document
 from server.enrolment.invitations import Invitations
 from server.identity import create_authority
 from server.identity.authority import issue_control
+from server.identity.issued import Issued
 from server.identity.peer import serial_number
+from server.tokens.routes import FORM
+from server.tokens.scopes import ANY, LOOKUP, NEVER, OF_OPERATION, SCOPES, scope_of
+from server.tokens.tokens import LIFETIME_S
 
 TABLE = Path(__file__).with_name("authorisation.csv")
 PARTNERS = ("insurer", "telecom", "police", "outsider", "hub")
 # Of an insurer that is none of ours: no certificate, another authority's, one run out, revoked.
 OTHERS = ("none", "foreign", "expired", "revoked")
-CALLERS = (*OTHERS, *PARTNERS)
+# Its token: right; for another scope; altered; run out; of the revoked; of a certificate that was
+# renewed; made for another's certificate (stolen); shown without any certificate.
+TOKENS = ("right", "other", "wrong", "ended", "barred", "renewed", "stolen", "bare")
+CALLERS = (*OTHERS, *PARTNERS, *(f"token {kind}" for kind in TOKENS))
 HUB, SECRET = "lianfang", bytes(range(16))
 JSON, KIND = "application/json", "application/vnd.lianfang."
 CONTRACT = {
@@ -62,7 +74,7 @@ class Scene:
 
     def __init__(self, world, make_agreed, directory, caller):
         self.world, self.caller = world, caller
-        self.name = "insurer" if caller in OTHERS else caller
+        self.name = caller if caller in PARTNERS else "insurer"
         contact = "mailto:security@hub.example"
         world.served.app.state.parts = replace(world.parts, contact=contact)
         self.credentials = self._credentials(directory)
@@ -79,10 +91,33 @@ class Scene:
         self.keys = create_keys(directory / "bank")
         self.joining = self._joining()
 
+    def token(self, operation):
+        """The head that a caller adds for an operation, if it shows a token at all."""
+        kind = self.caller.removeprefix("token ")
+        if kind == self.caller:
+            return {}
+        needed = scope_of(operation)
+        scope = needed if needed in SCOPES else LOOKUP
+        if kind == "other":
+            scope = next(name for name in SCOPES if name != needed)
+        name = "telecom" if kind == "stolen" else "insurer"
+        clock, tokens = self.world.clock, self.world.parts.tokens
+        clock.advance(-LIFETIME_S if kind == "ended" else 0)
+        given = tokens.give(name, thumbprint(self.world.shop.credentials[name]), scope).token
+        clock.advance(LIFETIME_S if kind == "ended" else 0)
+        if kind == "wrong":
+            head, body, signature = given.split(".")
+            given = f"{head}.{body}.{signature[::-1]}"
+        return {"Authorization": f"Bearer {given}"}
+
     def _credentials(self, directory):
         world = self.world
-        if self.caller == "none":
+        if self.caller in {"none", "token bare"}:
             return None
+        if self.caller == "token barred":
+            world.home.revoke("insurer", world.clock.now())
+        if self.caller == "token renewed":
+            supersede(world)
         if self.caller == "foreign":
             authority = create_authority(directory / "foreign", HUB, world.clock.now())
             return world.shop.issue("insurer", authority=authority)
@@ -129,6 +164,7 @@ class Scene:
 
     def send(self, client, operation, method, path):
         kind, body, headers = self.body(operation)
+        headers = headers | self.token(operation)
         if kind:
             headers = {"Content-Type": kind, **headers}
         query = {"since": 0} if operation == "tableDelta" else None
@@ -148,6 +184,7 @@ class Scene:
             "join": lambda: (JSON, self._join(), {}),
             "welcome": lambda: ("", None, {"Lianfang-Proof": self._proof()}),
             "renew": lambda: (JSON, self._renewal(), {}),
+            "token": lambda: (FORM, b"grant_type=client_credentials&scope=lookup", {}),
         }
         return made[operation]() if operation in made else ("", None, {})
 
@@ -194,6 +231,19 @@ class Scene:
         return json.dumps(value).encode()
 
 
+def thumbprint(credentials):
+    return x509.load_pem_x509_certificate(credentials[0].read_bytes()).fingerprint(SHA256())
+
+
+def supersede(world):
+    """The insurer's certificate has a successor, which it has shown."""
+    old = world.shop.credentials["insurer"][0].read_bytes()
+    new = world.shop.issue("insurer")[0].read_bytes()
+    for at, pem in enumerate((old, new)):
+        Issued(world.home.root).add("insurer", pem, at)
+    assert not world.parts.enrolment.has_ended("insurer", serial_number(new))
+
+
 def told(scene, operation, method, path):
     client = scene.world.client(credentials=scene.credentials)
     try:
@@ -228,8 +278,26 @@ def test_callers_are_answered_as_the_table_says(world, make_agreed, tmp_path, ca
 
 def test_the_table_opens_nothing_that_should_be_closed():
     """What the table itself must keep, whoever edits it."""
-    open_to_all = {"health", "ready", "securityContact", "authority", "join", "welcome"}
+    open_to_all = {
+        "health", "ready", "securityContact", "authority", "join", "welcome", "tokenKeys",
+        "tokenMetadata",
+    }  # fmt: skip
     for operation, row in expected().items():
         assert row["foreign"] == row["expired"] == "tls"
         assert row["revoked"] == "403 partner_revoked"
         assert (row["none"] != "403 certificate_required") == (operation in open_to_all)
+
+
+def test_a_token_narrows_and_opens_nothing():
+    assert set(OF_OPERATION) == set(operations())
+    for operation, row in expected().items():
+        scope = scope_of(operation)
+        if scope == NEVER:
+            assert row["token right"] == row["token other"] == "403 insufficient_scope"
+        else:
+            assert row["token right"] == row["insurer"]
+            refused = row["token other"] == "403 insufficient_scope"
+            assert refused == (scope != ANY), operation
+        for kind in ("wrong", "ended", "renewed", "stolen", "bare"):
+            assert row[f"token {kind}"] == "401 invalid_token"
+        assert row["token barred"] == "403 partner_revoked"

@@ -19,6 +19,8 @@ from protocols.tlog.entry import Verb
 from server.enrolment.invitations import Invitations
 from server.enrolment.rates import Rate, Rates
 from server.identity.peer import serial_number
+from server.keeping.place import keeping_of
+from server.keeping.shelves import FRESH_S
 
 HUB = "lianfang"
 CONTRACT = {
@@ -272,13 +274,14 @@ def test_renewed_certificate_of_a_revoked_partner_counts_no_more(world, site, pr
     key = site.keys.tls.private_bytes(Encoding.PEM, *plain())
     fresh = world.shop.keep(answer.json()["certificate"].encode(), key)
     world.home.revoke("police", world.clock.now())
-    (world.home.root / "partners" / "police.json").unlink()
-    # Without its file it is still known by the number of its certificate.
+    keeping_of(world.home.root).documents("partners").delete("police.json")
+    time.sleep(FRESH_S)
+    # Without what it handed in it is still known by the number of its certificate.
     problem(world.client(credentials=fresh).get("/v1/quota"), 403, "partner_revoked")
 
 
 def test_nobody_is_served_by_name_while_revocations_cannot_be_read(world, problem):
-    (world.home.root / "partners" / "police.json").write_text("{")
+    keeping_of(world.home.root).shelf("partners").put("police.json", b"{")
     problem(world.client("police").get("/v1/epochs/current"), 500, "internal_error")
     assert world.client("telecom").get("/v1/epochs/current").status_code == 200
 

@@ -19,7 +19,7 @@ from protocols.lookup.request import Purpose
 from server.api.app import create_app
 from server.api.running import ApiServer
 from server.log.outcomes import Standing, WitnessState
-from server.log.publishing import PublicationState
+from server.log.publication import PublicationState
 from server.operation.asking import observed_holders
 from server.operation.requests import Roles, observed
 from server.operation.state import HubState

@@ -23,7 +23,8 @@ def kinds():
     for package in (protocols, compliance, server):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             # What trains runs beside the API, never behind it, and takes long to load.
-            if not module.name.startswith("server.training"):
+            # A migration is run by Alembic alone, and cannot be imported beside it.
+            if not module.name.startswith("server.training") and ".migrations" not in module.name:
                 importlib.import_module(module.name)
     waiting, found = list(problems.PROBLEMS), set()
     while waiting:

@@ -29,6 +29,8 @@ from protocols.tlog.entry import Entry
 from server.epochs.holding import open_holding
 from server.epochs.service import Epochs
 from server.home import HubHome
+from server.keeping.place import keeping_of
+from server.keeping.shelves import FRESH_S
 from server.link import Relay, Service
 from server.log.opening import open_log
 from server.standing import Standing
@@ -124,8 +126,12 @@ class Place:
 
     def agree_otherwise(self, agreed):
         """Put another agreement in the place of the one that all have."""
-        for root in (self.hub.root, *(self.root / name for name in PARTNERS)):
-            shutil.rmtree(root / "agreements")
+        for name in PARTNERS:
+            shutil.rmtree(self.root / name / "agreements")
+        kept = keeping_of(self.hub.root).documents("agreements")
+        for name in kept.names():
+            kept.delete(name)
+        time.sleep(FRESH_S)  # as another process would have done it
         if agreed is not None:
             agreed.keep(self.hub.root, *(self.root / name for name in PARTNERS))
 

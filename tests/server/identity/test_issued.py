@@ -1,6 +1,5 @@
 """Revocations: by name and by serial number, across processes, and safe to repeat."""
 
-import os
 import subprocess
 
 import pytest
@@ -12,8 +11,9 @@ from compliance.configuration import ConfigError
 from protocols.errors import UnsupportedParameterError
 from server.epochs.holding import identities_of
 from server.home import HubHome
-from server.identity.issued import Issued, Revocations
+from server.identity.issued import LIST, REVOKED, Issued, Revocations
 from server.identity.peer import serial_number
+from server.keeping.place import keeping_of
 from server.office import PartnerKeys
 
 NOW = 1_800_000_000
@@ -114,9 +114,10 @@ def test_list_grows_and_openssl_believes_it(hub, tmp_path):
         hub.revoke(name, NOW)
     assert Revocations(hub.root).serials() == serials
     authority = x509.load_pem_x509_certificate((hub.authority / "ca.crt").read_bytes())
-    made = x509.load_pem_x509_crl((hub.authority / "revoked.crl").read_bytes())
+    (tmp_path / "revoked.crl").write_bytes(keeping_of(hub.root).shelf(REVOKED).get(LIST))
+    made = x509.load_pem_x509_crl((tmp_path / "revoked.crl").read_bytes())
     assert made.is_signature_valid(authority.public_key())
-    command = ["openssl", "crl", "-in", str(hub.authority / "revoked.crl"), "-noout", "-CAfile"]
+    command = ["openssl", "crl", "-in", str(tmp_path / "revoked.crl"), "-noout", "-CAfile"]
     try:
         done = subprocess.run(
             [*command, str(hub.authority / "ca.crt")], capture_output=True, check=False
@@ -134,21 +135,19 @@ def test_revocation_of_another_process_counts_at_once(hub, tmp_path):
     assert here.bars("telecom", 1)
 
 
-def test_line_that_a_crash_cut_off_costs_no_other(hub, tmp_path):
+def test_every_certificate_of_a_partner_is_known(hub, tmp_path):
     welcome = hub.approve(request_of(tmp_path / "a"), NOW)
-    path = hub.authority / "issued.jsonl"
-    path.write_bytes(path.read_bytes() + b'{"serial": "ab", "na')
-    later = hub.renew_node("telecom", request_of(tmp_path / "a")["tls_request"], NOW)
-    assert Issued(hub.authority).serials("telecom") == [serial_of(welcome), serial_of(later)]
-    assert path.stat().st_mode & 0o777 == 0o600
+    later = hub.renew_node("telecom", request_of(tmp_path / "a")["tls_request"], NOW + 1)
+    hub.approve(request_of(tmp_path / "b", "police"), NOW)
+    assert Issued(hub.root).serials("telecom") == [serial_of(welcome), serial_of(later)]
 
 
 def test_damaged_files_let_nobody_in(hub, tmp_path):
     hub.approve(request_of(tmp_path / "a"), NOW)
-    (hub.authority / "revoked.crl").write_text("nothing")
+    keeping_of(hub.root).shelf(REVOKED).put(LIST, b"nothing")
     with pytest.raises(ConfigError, match="not a revocation list"):
         Revocations(hub.root).bars("telecom", 1)
-    os.truncate(hub.root / "partners" / "telecom.json", 5)
+    keeping_of(hub.root).shelf("partners").put("telecom.json", b'{"nam')
     with pytest.raises(ConfigError, match=r"telecom\.json: not valid JSON"):
         Revocations(hub.root).bars("telecom", 1)
 

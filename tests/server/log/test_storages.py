@@ -10,7 +10,6 @@ from compliance.clock import FixedClock
 from compliance.configuration import ConfigError
 from compliance.errors import LogCorruptError
 from compliance.log.errors import StorageError
-from compliance.log.schema import MIGRATIONS
 from protocols.tlog.entry import Decision, Entry, Outcome, Verb
 from server.checks import examine
 from server.home import HubHome
@@ -226,7 +225,7 @@ def test_doctor_names_missing_rights(make_hub, postgres, with_password, monkeypa
     storage_of(make_hub(owned, "owner")).close()
     role = with_password.split("//")[1].split("@")[0]
     home = make_hub(f"{with_password}&password_env={VARIABLE}&options=-csearch_path%3D{schema}")
-    check = "the log's tables are ours to use"
+    check = "the database's tables are ours to use"
     assert not findings(home)[check]["ok"]  # not even the schema may be seen
     postgres.run(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
     postgres.run(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}")
@@ -258,9 +257,8 @@ def test_server_that_loses_confirmed_writes_is_refused_and_told(make_hub, postgr
 def test_database_of_a_later_program_is_refused(hub):
     storage_of(hub).close()
     storage = storage_of(hub)
-    later = len(MIGRATIONS) + 1
     with storage._engine.begin() as connection:
-        connection.exec_driver_sql(f"UPDATE tlog_schema SET version = {later}")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     storage.close()
     with pytest.raises(ConfigError, match="update the program"):
         storage_of(hub)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from compliance.state.database import open_state
 from protocols.epoch.manifest import NO_PREVIOUS, EpochManifest
 from protocols.group.select import load_group
 from protocols.lookup.delta import Delta, make_delta, merge
@@ -15,6 +16,8 @@ from protocols.oprf.keygen import generate_key
 from protocols.oprf.setup import Setup
 from protocols.oprf.suite import Mode, Suite
 from protocols.program import run_together
+from server.keeping.locks import DatabaseLocks
+from server.keeping.place import Keeping
 from server.tables.store import Tables
 
 HUB, EPOCH, NUMBER = "lianfang", 5, 7
@@ -71,7 +74,27 @@ def police():
     return Contributor()
 
 
+@pytest.fixture(scope="session")
+def shared(postgres, tmp_path_factory):
+    """What a hub keeps in PostgreSQL, where several workers find it."""
+    address = postgres()
+    root = tmp_path_factory.mktemp("hub")
+    made = Keeping(root, open_state(address), DatabaseLocks(address), is_shared=True)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def tables(tmp_path, police):
+def fresh(shared):
+    """The same, without what the test before has left."""
+    for folder in (f"tables/{EPOCH}/police", "acknowledgements"):
+        for name in shared.documents(folder).names():
+            shared.documents(folder).delete(name)
+    return shared
+
+
+@pytest.fixture(params=["files", "postgres"])
+def tables(request, tmp_path, police):
     known = {"police": police.identity.public_key()}
-    return Tables(tmp_path / "tables", hub=HUB, identities=known.get)
+    keeping = None if request.param == "files" else request.getfixturevalue("fresh")
+    return Tables(tmp_path / "tables", hub=HUB, identities=known.get, keeping=keeping)

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from protocols.lookup.table import check_digests, check_table
 from server.tables.folder import Part
 from server.tables.store import Tables
@@ -12,6 +14,7 @@ SCRIPT = Path(__file__).with_name("publish_and_die.py")
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.parametrize("tables", ["files"], indirect=True)
 def test_kill_at_any_step_leaves_a_whole_table(tmp_path, tables, manifest, police):
     tables.publish(manifest, "police", police.step(police.records(600)).encode())
     delta = police.delta(police.records(40), [police.data[:16]])

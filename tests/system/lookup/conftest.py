@@ -19,7 +19,8 @@ import pytest
 
 from clients.acting import PASSWORDS
 from clients.demo.bringing_up import ACTING, AGREEING
-from compliance.evaluations.book import BookEntry, EvaluationBook
+from compliance.evaluations.book import BookEntry
+from compliance.evaluations.reading import read_book
 from protocols.identifiers import national_checksum
 from protocols.lookup.payload import format_month, month_of
 
@@ -252,11 +253,8 @@ class Lookups:
     def book(self, holder: str, *, epoch: int = 1, asker: str = "insurer") -> list[BookEntry]:
         """What a holder has charged an asker for."""
         owner = self.hub if holder == "hub" else self.node(holder)
-        book = EvaluationBook(owner / "holder" / "book.journal")
-        try:
+        with read_book(owner) as book:
             return [entry for entry in book.entries(epoch) if entry.asker == asker]
-        finally:
-            book.close()
 
     def used(self, holder: str, *, epoch: int = 1, asker: str = "insurer") -> int:
         return sum(entry.count for entry in self.book(holder, epoch=epoch, asker=asker))
@@ -300,12 +298,23 @@ def people() -> People:
 
 
 @pytest.fixture(scope="session")
-def make_bare_town(make_place, wait_for, people):
-    """Serve a town whose parties have their files; no epoch yet."""
+def make_cold_town(make_place, wait_for, people):
+    """Make a town whose parties have their files; nothing runs in it, and it has no epoch."""
 
     def make(name: str) -> Lookups:
         made = Lookups(make_place(name), wait_for)
         write_files(made, people)
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_bare_town(make_cold_town):
+    """Serve a town whose parties have their files; no epoch yet."""
+
+    def make(name: str) -> Lookups:
+        made = make_cold_town(name)
         made.start()
         return made
 
@@ -359,11 +368,17 @@ def check_end(undisturbed, people):
 
 
 @pytest.fixture(scope="session")
-def make_town(lookup_template, make_place, wait_for):
+def make_from_template(lookup_template, make_place, wait_for):
+    """Copy that town; nothing runs in the copy."""
+    return lambda name: Lookups(make_place(name, lookup_template.place), wait_for)
+
+
+@pytest.fixture(scope="session")
+def make_town(make_from_template):
     """Copy that town and serve it, with these holders."""
 
     def make(name: str, holders=HOLDERS) -> Lookups:
-        made = Lookups(make_place(name, lookup_template.place), wait_for)
+        made = make_from_template(name)
         made.start(holders)
         return made
 

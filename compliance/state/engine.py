@@ -1,4 +1,4 @@
-"""Opening the database of a log so that a commit means that the data is on disk.
+"""Opening a database so that a commit means that the data is on disk.
 
 SQLite runs in WAL mode with synchronous=FULL: every commit is an fsync. Deleted content is
 overwritten (secure_delete). PostgreSQL runs with synchronous_commit=on, and a server whose
@@ -31,11 +31,11 @@ from sqlalchemy.exc import (
 
 from compliance.configuration import ConfigError
 from compliance.files import FILE_MODE
-from compliance.log.errors import StorageError
+from compliance.state.errors import StateUnavailableError
 
 POOL_SIZE = 4
 LOCK_TIMEOUT_S = 30
-_WRITES = "log_writes"
+_WRITES = "lianfang_writes"
 _TRIES = 50
 
 
@@ -44,7 +44,7 @@ def open_engine(address: str) -> Engine:
 
     Raises:
         ConfigError: another kind of address, or a database that would lose confirmed writes.
-        StorageError: it cannot be reached.
+        StateUnavailableError: it cannot be reached.
     """
     try:
         url = make_url(address)
@@ -67,17 +67,19 @@ def writing(engine: Engine) -> Engine:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn every failure of the database into a `StorageError`."""
+    """Turn every failure of the database into a `StateUnavailableError`."""
     try:
         yield
     except (IntegrityError, DataError) as error:
         # The server's own text of these shows the row, so it must not travel on as the cause.
-        raise StorageError(f"log storage failed: {type(error.orig).__name__}") from None
+        raise StateUnavailableError(f"storage failed: {type(error.orig).__name__}") from None
     except SQLAlchemyError as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        raise StorageError(f"log storage failed: {type(cause).__name__}") from error
+        raise StateUnavailableError(f"storage failed: {type(cause).__name__}") from error
+    except (sqlite3.IntegrityError, psycopg.IntegrityError, psycopg.DataError) as error:
+        raise StateUnavailableError(f"storage failed: {type(error).__name__}") from None
     except (sqlite3.Error, psycopg.Error) as error:
-        raise StorageError(f"log storage failed: {type(error).__name__}") from error
+        raise StateUnavailableError(f"storage failed: {type(error).__name__}") from error
 
 
 @contextmanager
@@ -95,7 +97,7 @@ def _open_sqlite(url: URL, path: Path) -> Engine:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
     except OSError as error:
-        raise StorageError("log storage failed: the file cannot be opened") from error
+        raise StateUnavailableError("storage failed: the file cannot be opened") from error
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite"),
         connect_args={"timeout": LOCK_TIMEOUT_S, "check_same_thread": False},
@@ -134,7 +136,11 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _prepare_postgresql(connection: Any, _record: object) -> None:
-    connection.execute("SET synchronous_commit = on")
+    # The server frees what a host that vanished had taken; others do not wait for it for ever.
+    connection.execute(
+        f"SET synchronous_commit = on; SET lock_timeout = '{LOCK_TIMEOUT_S}s'; "
+        f"SET idle_in_transaction_session_timeout = '{2 * LOCK_TIMEOUT_S}s'"
+    )
     connection.commit()
 
 
@@ -148,7 +154,7 @@ def _switch_to_wal(engine: Engine) -> None:
                 return
         except sqlite3.OperationalError as error:
             if attempt == _TRIES - 1:
-                raise StorageError("log storage failed: the file stays locked") from error
+                raise StateUnavailableError("storage failed: the file stays locked") from error
         finally:
             raw.close()
         time.sleep(0.02)

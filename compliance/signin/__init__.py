@@ -1,0 +1,1 @@
+"""How staff prove who they are to the screens: passwords, passkeys, an issuer; and sessions."""

@@ -1,0 +1,1 @@
+"""The migrations of a database, run by Alembic through `compliance.state.migrating`."""

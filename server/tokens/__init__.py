@@ -1,0 +1,1 @@
+"""Access tokens for partners' programs, each bound to one client certificate."""

@@ -1,0 +1,256 @@
+"""The console in a real browser: pictures, accessibility, content policy, passkeys, an issuer's way.
+
+Every page is shown in both languages, light and dark, at the width of a telephone and of a
+monitor. Where the variable LIANFANG_PICTURES names a folder, each is kept there as a picture.
+"""
+
+import json
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from itertools import product
+from pathlib import Path
+
+import httpx
+import pytest
+
+from compliance.policy.actors import StaffRole
+from compliance.signin.settings import IssuerSettings, SignInSettings
+from compliance.web.certificates import local_certificate
+from compliance.web.serving import SiteServer, listen
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = (
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-quic",
+)  # fmt: skip
+PASSWORD = "a long enough secret of {}"
+NOW = 1_800_064_800
+PAGES = ("/signin", "/", "/account", "/again", "/people", "/nowhere")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which(CHROMIUM) is None, reason="no Chromium installed"),
+]
+
+
+@pytest.fixture
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def serve(make_scene, tmp_path):
+    """Serve a console; returns its scene and its address."""
+    with ExitStack() as ending:
+
+        def start(**options):
+            listener = listen("127.0.0.1", 0)
+            ending.callback(listener.close)
+            origin = f"https://localhost:{listener.getsockname()[1]}"
+            scene = make_scene(origin=origin, **options)
+            server = SiteServer(scene.console.site.app())
+            server.start(listener, local_certificate(tmp_path / "console", int(time.time())))
+            ending.callback(server.stop)
+            return scene, origin
+
+        yield start
+
+
+def watched(context, origin):
+    """A page whose every complaint is kept."""
+    page = context.new_page()
+    said = []
+    page.on("console", lambda line: said.append(line.text) if line.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    return page, said
+
+
+def sign_in(page, origin, name="amy"):
+    page.goto(f"{origin}/signin")
+    page.fill("#account", name)
+    page.fill("#password", PASSWORD.format(name))
+    page.click("form[action='/signin'] button")
+    page.wait_for_url(f"{origin}/")
+
+
+def keep(page, name):
+    if folder := os.environ.get("LIANFANG_PICTURES"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+@pytest.mark.parametrize(("language", "scheme"), [*product(("zh-TW", "en"), ("light", "dark"))])
+def test_every_page_is_accessible_and_keeps_its_policy(serve, chromium, language, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    many = {f"clerk-{n}": "desk" for n in range(70)}
+    scene, origin = serve(people=STAFF | many, demo=True)
+    for width in (390, 1440):
+        context = chromium.new_context(
+            ignore_https_errors=True, locale=language, color_scheme=scheme,
+            viewport={"width": width, "height": 900},
+        )  # fmt: skip
+        page, said = watched(context, origin)
+        for path in PAGES:
+            if path == "/":
+                sign_in(page, origin)
+            response = page.goto(f"{origin}{path}")
+            assert response.status == (404 if path == "/nowhere" else 200)
+            assert page.get_attribute("html", "lang") == ("en" if language == "en" else "zh-Hant-TW")
+            keep(page, f"{path.strip('/') or 'home'}-{language}-{scheme}-{width}")
+            found = Axe().run(page)
+            assert found.violations_count == 0, (path, width, found.generate_report())
+            too_wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+            assert not too_wide, (path, width)
+        context.close()
+        assert [line for line in said if "404" not in line] == []
+
+
+def test_injected_markup_is_refused_by_the_browser(serve, chromium):
+    _, origin = serve()
+    context = chromium.new_context(ignore_https_errors=True)
+    page, said = watched(context, origin)
+    page.goto(f"{origin}/signin")
+    told = page.evaluate(
+        "() => { try { document.body.innerHTML = '<img src=x onerror=alert(1)>'; return 'taken' }"
+        " catch (error) { return error.name } }"
+    )
+    assert told == "TypeError"
+    assert any("TrustedHTML" in line for line in said)
+
+
+def test_a_passkey_of_the_browser_is_made_and_signs_in(serve, chromium):
+    scene, origin = serve()
+    context = chromium.new_context(ignore_https_errors=True, locale="zh-TW")
+    page, said = watched(context, origin)
+    devtools = context.new_cdp_session(page)
+    devtools.send("WebAuthn.enable")
+    devtools.send("WebAuthn.addVirtualAuthenticator", {"options": {
+        "protocol": "ctap2", "transport": "internal", "hasResidentKey": True,
+        "hasUserVerification": True, "isUserVerified": True, "automaticPresenceSimulation": True,
+    }})  # fmt: skip
+    sign_in(page, origin)
+    page.goto(f"{origin}/account")
+    page.fill("#name", "桌上型電腦")
+    page.click("form[action='/account/passkeys'] button")
+    page.wait_for_url(re.compile("said=passkey_added"))
+    assert "桌上型電腦" in page.inner_text("main")
+    keep(page, "account-with-passkey")
+    page.click("form[action='/signout'] button")
+    page.wait_for_url(re.compile("signed_out"))
+    keep(page, "signed-out")
+    page.click("form[action='/signin/passkey'] button")
+    page.wait_for_url(f"{origin}/")
+    assert "Amy" in page.inner_text("main")
+    page.goto(f"{origin}/again?next=/account")
+    page.click("form[action='/again/passkey'] button")
+    page.wait_for_url(f"{origin}/account")
+    assert said == []
+    acts = [entry.act for entry in scene.entries()]
+    assert acts == ["sign_in", "add_passkey", "sign_out", "sign_in", "prove_again"]
+    (passkey,) = scene.door.store.passkeys("amy")
+    assert passkey.sign_count >= 1
+
+
+def test_everything_but_passkeys_works_without_javascript(serve, chromium):
+    _, origin = serve()
+    context = chromium.new_context(
+        ignore_https_errors=True, java_script_enabled=False, locale="en"
+    )
+    page, _ = watched(context, origin)
+    page.goto(f"{origin}/account")
+    assert page.is_hidden("form[action='/signin/passkey']")
+    page.fill("#account", "amy")
+    page.fill("#password", PASSWORD.format("amy"))
+    page.click("form[action='/signin'] button")
+    page.wait_for_url(f"{origin}/account")
+    page.click("form[action='/language'] button")
+    page.wait_for_url(f"{origin}/account")
+    assert page.inner_text("h1") == "我的帳號"
+    assert "JavaScript" in page.inner_text("main")
+    page.click("form[action='/signout'] button")
+    assert "您已登出" in page.inner_text("main")
+
+
+def test_a_link_from_another_site_arrives_signed_in(serve, chromium):
+    _, origin = serve()
+    context = chromium.new_context(ignore_https_errors=True, locale="en")
+    page, said = watched(context, origin)
+    sign_in(page, origin)
+    # Another site as far as browsers are concerned: an address is never same-site with a name.
+    page.route("https://elsewhere.example/*", lambda route: route.fulfill(
+        content_type="text/html", body=f'<a href="{origin}/people">to the staff</a>'))  # fmt: skip
+    page.goto("https://elsewhere.example/")
+    page.click("a")
+    page.wait_for_selector("h1:has-text('Staff')")
+    assert page.url == f"{origin}/people"
+    assert said == []
+
+
+def test_the_way_to_the_issuer_and_back(serve, chromium, tmp_path):
+    """The content policy lets a form lead to the issuer, and its answer finds a Strict cookie."""
+    made = local_certificate(tmp_path / "issuer", int(time.time()))
+    command = [sys.executable, Path(__file__).with_name("issuer_process.py"), made.path, made.key]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            address = running.stdout.readline().strip()
+            settings = SignInSettings(
+                issuer=IssuerSettings(
+                    "福爾摩沙單一登入", address, "lianfang", secret="s3cret%:+ of the client",
+                    authority=made.path, groups_claim="groups",
+                    roles={"desk": frozenset({StaffRole.DESK})},
+                )
+            )  # fmt: skip
+            scene, origin = serve(settings=settings)
+            person = {"now": NOW, "person": {"sub": "s", "groups": ["desk"], "name": "陳小玲"}}
+            context = ssl.create_default_context(cafile=made.path)
+            with httpx.Client(verify=context, trust_env=False) as client:
+                client.post(f"{address}/control", content=json.dumps(person))
+            browsing = chromium.new_context(ignore_https_errors=True, locale="zh-TW")
+            page, said = watched(browsing, origin)
+            page.goto(f"{origin}/account")
+            keep(page, "signin-with-issuer")
+            page.click("form[action='/signin/issuer'] button")
+            page.wait_for_url(f"{origin}/account")
+            assert "陳小玲" in page.inner_text("main")
+            keep(page, "account-of-issuer")
+            assert said == []
+            assert [entry.act for entry in scene.entries()] == ["grant_role", "sign_in"]
+        finally:
+            running.kill()
+
+
+def test_how_much_and_how_long(serve, chromium):
+    """Bytes over the wire and time to the first byte of the pages; said with -s."""
+    _, origin = serve()
+    context = chromium.new_context(ignore_https_errors=True, locale="zh-TW")
+    page, _ = watched(context, origin)
+    page.goto(f"{origin}/signin")
+    sizes = page.evaluate(
+        "performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))"
+        ".map(e => [e.name.split('/').pop(), e.transferSize, Math.round(e.responseStart - e.requestStart)])"
+    )
+    print("signin", sizes)
+    assert sum(size for _, size, _ in sizes) < 24_000
+    sign_in(page, origin)
+    for path in ("/", "/account", "/people"):
+        page.goto(f"{origin}{path}")
+        told = page.evaluate(
+            "performance.getEntriesByType('navigation')"
+            ".map(e => [e.transferSize, Math.round(e.responseStart - e.requestStart)])"
+        )
+        print(path, told)
+
+
+STAFF = {
+    "dora": "desk", "anna": "analyst", "paul": "operator", "amy": "approver", "otto": "compliance",
+}  # fmt: skip
