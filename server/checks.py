@@ -41,6 +41,7 @@ from compliance.log.storage import Storage
 from compliance.office.opening import AUDIT, FOLDER, SECOND, STORAGE
 from protocols.errors import ProtocolError
 from protocols.link import TransportError
+from server.checks_of_certificates import public_lasts, trusted_last
 from server.checks_of_partners import absent_partners, epoch_lasts, partners_certificates
 from server.home import HubHome, unix_now
 from server.identity.authority import load_authority
@@ -93,7 +94,7 @@ def _machine(home: HubHome) -> list[Look]:
 
 def _authority(home: HubHome) -> list[Look]:
     root, authority = home.root, home.authority
-    renew = f"run lianfang-hub renew {root}, then start the hub anew"
+    renew = f"run lianfang-hub renew {root}; a hub that is being served takes it up"
     return [
         Look("the authority is readable", lambda: bool(load_authority(authority)),
              "restore authority/ from a backup"),
@@ -105,6 +106,12 @@ def _authority(home: HubHome) -> list[Look]:
              lambda: certificate_lasts(authority / "server.pem", unix_now()), renew),
         Look("the certificate of the hub's own programs lasts two weeks",
              lambda: certificate_lasts(authority / "hub.pem", unix_now()), renew),
+        Look("a certificate brought along for public names lasts two weeks",
+             partial(public_lasts, authority),
+             f"run lianfang-hub authority public {root} with the next one"),
+        Look("the authorities of partners' own last two months",
+             partial(trusted_last, home, unix_now()),
+             f"run lianfang-hub authority add {root} with their next ones"),
         Look("the list of revoked certificates is readable",
              lambda: Revocations(root).serials() is not None, "restore authority/ from a backup"),
     ]  # fmt: skip

@@ -68,7 +68,7 @@ def add(
 def remove(
     directory: Directory,
     partner: Partner,
-    reason: Annotated[str, typer.Option(help="Why; sealed in the log.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; needed, and sealed in the log.")] = "",
     by: AsOption = "",
     second: SecondOption = "",
     output: Formatted = Format.TEXT,

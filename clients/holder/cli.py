@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -97,7 +98,9 @@ def evidence(
 
 
 def _stop_after_input(stop: threading.Event) -> None:
-    sys.stdin.buffer.read()
+    # Past the buffered stream, whose lock this thread would hold while the process ends.
+    while os.read(sys.stdin.fileno(), 4096):
+        continue
     stop.set()
 
 

@@ -169,7 +169,8 @@ class HolderService:
             began = monotonic()
             reason = self._serve_once()
             if self._connected.is_set() or told != reason:
-                _log.warning("standing link: %s", reason)
+                if not self._stop.is_set():
+                    _log.warning("standing link: %s", reason)
                 self._note(connected=False, reason=reason)
                 told = reason
             self._connected.clear()

@@ -601,7 +601,8 @@ def test_frozen_hub_is_noticed_by_keepalive(site, processes):
     hub.send_signal(signal.SIGCONT)
     insurer.abort()
     assert caught.value.retryable
-    assert time.monotonic() - start < 25
+    # Silence is noticed within 20 s, and one try to dial again takes a while more.
+    assert time.monotonic() - start < 45
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import MalformedMessageError
-from protocols.jcs import decode_jcs, encode_jcs
+from protocols.jcs import _write, decode_jcs, encode_jcs
 
 # RFC 8785, appendix B.
 NUMBERS = {
@@ -176,3 +176,36 @@ def test_any_bytes_are_canonical_or_malformed(data):
     except MalformedMessageError:
         return
     assert encode_jcs(value) == data
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(TEXTS, PLAIN, max_size=6))
+def test_quick_way_of_writing_gives_the_same_bytes(value):
+    parts = []
+    _write(value, parts, 0)
+    assert encode_jcs(value) == "".join(parts).encode()
+
+
+@pytest.mark.parametrize("value", [{1: "a"}, {"a": {None: 1}}, {"a": b"b"}, {"a": "\ud800"}])
+def test_quick_way_refuses_what_the_other_does(value):
+    with pytest.raises(ValueError):  # noqa: PT011 - each with a text of its own
+        encode_jcs(value)
+
+
+@pytest.mark.parametrize("depth", [32, 33])
+def test_quick_way_goes_as_deep_as_the_other(depth):
+    value = "end"
+    for _ in range(depth):
+        value = {"a": value}
+    if depth > 32:
+        with pytest.raises(ValueError, match="deeper"):
+            encode_jcs(value)
+    else:
+        assert encode_jcs(value).count(b"{") == depth

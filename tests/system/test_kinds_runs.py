@@ -18,18 +18,22 @@ from sklearn.metrics import roc_auc_score
 
 from clients.bench.running import RUN as POOLED_RUN
 from clients.bench.running import run_processes
-from clients.demo.agreeing import agree_all, training_terms
 from clients.demo.bringing_up import Bringing, Town, join_partners, make_hub, run_command
 from clients.demo.show import AGREED_COLUMNS
 from clients.demo.town import make_town
+from clients.keys import load_keys
 from clients.node.home import Home
 from clients.node.spending import open_ledger
 from compliance.spending import tally
+from protocols.codec import canonical_json
 from protocols.dp.events import Composed
 from protocols.vertical.budget import run_event
+from protocols.vertical.contract import Contract
 from protocols.vertical.plan import TrainingPlan
+from server.home import HubHome
 
-pytestmark = pytest.mark.slow
+# Five nodes, a process for every message: minutes, and more where the machine is shared.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 INSURERS, TELECOMS = ("insurer-a", "insurer-b"), ("telecom-a", "telecom-b")
 FIVE = (*INSURERS, *TELECOMS, "police")
@@ -61,21 +65,23 @@ def tables(*, pooled: bool) -> dict[str, tuple[pl.DataFrame, dict]]:
     return found
 
 
-def build(root: Path, *, pooled: bool) -> Town:
+def build(root: Path, agree, *, pooled: bool) -> Town:
     """Make a hub and its partners, with an agreement under which anything here may run."""
-    bringing = {}
+    bringing, contracts = {}, {}
     for name, (frame, contract) in tables(pooled=pooled).items():
         folder = root / "data" / name
         folder.mkdir(parents=True)
         frame.write_parquet(folder / "table.parquet")
         (folder / "contract.json").write_text(json.dumps(contract))
         bringing[name] = Bringing(folder / "table.parquet", folder / "contract.json")
+        contracts[name] = Contract.parse(contract)
     town = make_hub(root)
     join_partners(town, bringing)
     for name in town.nodes:
         set_policy(town, name, max_epsilon=64.0, cap_epsilon=64.0, min_rows=1)
-    holder = next(name for name in town.nodes if name.startswith("insurer"))
-    agree_all(town, holder, training_terms(town, epsilon=64.0, delta=1e-3))
+    keys = {name: load_keys(node / "keys").identity for name, node in town.nodes.items()}
+    keys["hub"] = HubHome(town.hub).identity_key()
+    agree(keys, contracts=contracts).keep(town.hub, *town.nodes.values())
     return town
 
 
@@ -98,18 +104,14 @@ def propose(town: Town, run: str, *, holder: str, **options) -> TrainingPlan:
         "lianfang-hub", "propose", str(town.hub), run, "--label-holder", holder, *arguments,
         "--format", "json",
     )  # fmt: skip
-    return TrainingPlan.decode(
-        json.dumps(
-            json.loads(said)["plan"], sort_keys=True, separators=(",", ":"), ensure_ascii=False
-        ).encode()
-    )
+    return TrainingPlan.decode(canonical_json(json.loads(said)["plan"]))
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory):
+def town(tmp_path_factory, agree):
     """Five partners whose nodes and hub are up, with Flower."""
     root = tmp_path_factory.mktemp("five")
-    made = build(root, pooled=False)
+    made = build(root, agree, pooled=False)
     with ExitStack() as stack:
         start(stack, root, {"hub": ["server.cli", "serve", str(made.hub)]})
         start(
@@ -202,8 +204,8 @@ def test_plan_has_blocks_and_one_compute_party_of_each_kind(joint):
     assert set(plan.outsiders) == {"insurer-b", "telecom-b"}
 
 
-def test_result_is_near_that_of_pooled_members(town, joint, tmp_path):
-    pooled = build(tmp_path, pooled=True)
+def test_result_is_near_that_of_pooled_members(town, joint, tmp_path, agree):
+    pooled = build(tmp_path, agree, pooled=True)
     propose(pooled, POOLED_RUN, holder="insurer")
     run_processes(pooled, list(pooled.nodes))
     one, several = joint_auc(pooled, POOLED_RUN), joint_auc(town, "joint")

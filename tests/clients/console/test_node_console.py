@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from clients.keys import create_keys
 from clients.node.files import store_json
 from clients.node.home import Home
 from clients.office import node_office
+from compliance.staff.accounts import State
 from compliance.staff.staff import Staff
 from protocols.tlog.entry import Entry
 
@@ -99,17 +101,11 @@ def test_the_console_serves_until_it_is_stopped(node):
         assert Entry.decode(data).act == "sign_in"
 
 
-def test_a_suspension_at_the_command_line_ends_the_session_in_the_browser(node, monkeypatch):
+def test_a_suspension_at_the_command_line_ends_the_session_in_the_browser(node):
     with running(node) as (_, address, _), client(node, address) as browser:
         sign_in(browser)
         assert browser.get("/").status_code == 200
-        monkeypatch.setenv("LIANFANG_AS", "eye")
-        monkeypatch.setenv("LIANFANG_SECOND", "")
         before = Staff(node).accounts()["maker"]
-        from dataclasses import replace
-
-        from compliance.staff.accounts import State
-
         with Staff(node).exclusive() as (accounts, store):
             store({**accounts, "maker": replace(before, state=State.SUSPENDED)})
         assert browser.get("/").headers["location"].startswith("/signin")
@@ -141,7 +137,7 @@ def test_an_identity_is_bound_by_two_and_unbound(node):
     assert done.exit_code == 0, done.output + str(done.exception)
     assert json.loads(done.stdout)["issuer"] == issuer
     assert "s-1" not in done.stdout
-    alone = CliRunner().invoke(app, words[:3] + ["eye"] + words[4:], env={"LIANFANG_SECOND": ""})
+    alone = CliRunner().invoke(app, [*words[:3], "eye", *words[4:]], env={"LIANFANG_SECOND": ""})
     assert "waits for a second person" in str(alone.exception)
     out = ["staff", "unbind", str(node), "maker", "--reason", "left", "--format", "json"]
     done = CliRunner().invoke(app, out)

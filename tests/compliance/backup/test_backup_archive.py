@@ -136,6 +136,7 @@ def test_writers_go_on_while_a_copy_is_made(root, tmp_path):
                     with database:
                         database.execute("INSERT INTO pair VALUES (?)", (number,))
                         database.execute("INSERT INTO pair VALUES (?)", (number,))
+                    begun.set()
 
     writer = threading.Thread(target=write)
     writer.start()

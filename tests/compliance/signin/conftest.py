@@ -5,7 +5,7 @@ import json
 import random
 import re
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from html import unescape
 
@@ -65,8 +65,6 @@ class Scene:
 
     def change(self, name, **changes):
         """Change an account as another process would."""
-        from dataclasses import replace
-
         with Staff(self.root, cost=CHEAP).exclusive() as (accounts, store):
             store({**accounts, name: replace(accounts[name], changed=NOW + 1, **changes)})
 
@@ -222,9 +220,7 @@ class Authenticator:
     @staticmethod
     def _written(number, response):
         word = bytes_to_base64url(number)
-        return json.dumps(
-            {"id": word, "rawId": word, "type": "public-key", "response": response}
-        )
+        return json.dumps({"id": word, "rawId": word, "type": "public-key", "response": response})
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A small OpenID provider over real HTTPS, as its own process; honest unless it is told otherwise.
 
-    python issuer_process.py CERTIFICATE KEY     prints its address
+    python issuer_process.py CERTIFICATE KEY HOST     prints its address
 
 POST /control with JSON changes who is signed in there, what time it is, and how it lies:
 `{"now": ..., "person": {...}, "lie": "wrong_nonce", "rotate": true}`. Clients are `lianfang` with
@@ -23,7 +23,10 @@ from joserfc import jws, jwt
 from joserfc.jwk import ECKey, RSAKey
 
 CLIENT, SECRET = "lianfang", "s3cret%:+ of the client"
-ALGORITHMS = {"RS256": lambda: RSAKey.generate_key(2048), "ES256": lambda: ECKey.generate_key("P-256")}
+ALGORITHMS = {
+    "RS256": lambda: RSAKey.generate_key(2048),
+    "ES256": lambda: ECKey.generate_key("P-256"),
+}
 STATE = {"now": None, "person": {"sub": "s-1"}, "lie": "", "algorithm": "RS256", "asked": []}
 CODES = {}
 
@@ -40,76 +43,85 @@ def public(key):
     return {**key.as_dict(private=False), "use": "sig"}
 
 
+CLAIM_LIES = {
+    "wrong_nonce": lambda now: {"nonce": "another"},
+    "no_nonce": lambda now: {"nonce": None},
+    "wrong_aud": lambda now: {"aud": "somebody-else"},
+    "further_aud": lambda now: {"aud": [CLIENT, "somebody-else"]},
+    "wrong_azp": lambda now: {"azp": "somebody-else"},
+    "expired": lambda now: {"iat": now - 400, "exp": now - 100},
+    "old": lambda now: {"iat": now - 7200},
+    "future": lambda now: {"iat": now + 7200, "exp": now + 9000},
+    "no_exp": lambda now: {"exp": None},
+    "endless": lambda now: {"exp": float("inf")},
+    "other_issuer": lambda now: {"iss": "https://issuer.example"},
+    "no_sub": lambda now: {"sub": None},
+    "long_sub": lambda now: {"sub": "s" * 300},
+    "stale_proof": lambda now: {"auth_time": now - 3600},
+}
+
+
 def claims_of(code):
     now = STATE["now"] or int(time.time())
     claims = {
         "iss": STATE["address"], "aud": CLIENT, "iat": now, "exp": now + 300,
         "nonce": code["nonce"], "auth_time": now, **STATE["person"],
     }  # fmt: skip
-    match STATE["lie"]:
-        case "wrong_nonce":
-            claims["nonce"] = "another"
-        case "no_nonce":
-            del claims["nonce"]
-        case "wrong_aud":
-            claims["aud"] = "somebody-else"
-        case "further_aud":
-            claims["aud"] = [CLIENT, "somebody-else"]
-        case "wrong_azp":
-            claims["azp"] = "somebody-else"
-        case "expired":
-            claims |= {"iat": now - 400, "exp": now - 100}
-        case "old":
-            claims |= {"iat": now - 7200, "exp": now + 300}
-        case "future":
-            claims |= {"iat": now + 7200, "exp": now + 9000}
-        case "no_exp":
-            del claims["exp"]
-        case "endless":
-            claims["exp"] = float("inf")
-        case "other_issuer":
-            claims["iss"] = "https://issuer.example"
-        case "no_sub":
-            del claims["sub"]
-        case "long_sub":
-            claims["sub"] = "s" * 300
-        case "stale_proof":
-            claims["auth_time"] = now - 3600
-    return claims
+    claims |= CLAIM_LIES.get(STATE["lie"], lambda now: {})(now)
+    return {name: value for name, value in claims.items() if value is not None}
 
 
 def token_of(code):
     claims, key, algorithm = claims_of(code), STATE["key"], STATE["algorithm"]
     header = {"alg": algorithm, "kid": key.kid}
-    match STATE["lie"]:
-        case "none":
-            head = b64(json.dumps({"alg": "none", "kid": key.kid}).encode())
-            return f"{head}.{b64(json.dumps(claims).encode())}."
-        case "hs256":
-            # The classic: the public key, which everybody has, taken for a shared secret.
-            # The library refuses to do it, so that it is done by hand.
-            head = json.dumps({"alg": "HS256", "kid": key.kid}).encode()
-            signed = f"{b64(head)}.{b64(json.dumps(claims).encode())}"
-            mac = hmac.digest(key.as_pem(private=False), signed.encode(), "sha256")
-            return f"{signed}.{b64(mac)}"
-        case "foreign_key":
-            other = new_key(algorithm)
-            return jwt.encode(header, claims, other, algorithms=[algorithm])
-        case "own_key_in_header":
-            other = new_key("ES256")
-            named = {"alg": "ES256", "kid": key.kid, "jwk": other.as_dict(private=False)}
-            return jwt.encode(named, claims, other, algorithms=["ES256"])
-        case "logout_token":
-            return jwt.encode({**header, "typ": "logout+jwt"}, claims, key, algorithms=[algorithm])
-        case "tampered":
-            parts = jwt.encode(header, claims, key, algorithms=[algorithm]).split(".")
-            parts[1] = b64(json.dumps({**claims, "sub": "root"}).encode())
-            return ".".join(parts)
-        case "no_token":
-            return 7
-        case "list":
-            return jws.serialize_compact(header, "[1]", key, algorithms=[algorithm])
-    return jwt.encode(header, claims, key, algorithms=[algorithm])
+    make = SIGNING_LIES.get(STATE["lie"])
+    return make(header, claims, key) if make else signed(header, claims, key)
+
+
+def signed(header, claims, key):
+    return jwt.encode(header, claims, key, algorithms=[header["alg"]])
+
+
+def unsigned(header, claims, key):
+    return f"{by_hand({**header, 'alg': 'none'}, claims)}."
+
+
+def by_public_key(header, claims, key):
+    """The classic: the public key, which everybody has, taken for a shared secret."""
+    # The library refuses to do it, so that it is done by hand.
+    text = by_hand({**header, "alg": "HS256"}, claims)
+    return f"{text}.{b64(hmac.digest(key.as_pem(private=False), text.encode(), 'sha256'))}"
+
+
+def by_own_key_in_header(header, claims, key):
+    other = new_key("ES256")
+    named = {"alg": "ES256", "kid": key.kid, "jwk": other.as_dict(private=False)}
+    return signed(named, claims, other)
+
+
+def tampered(header, claims, key):
+    parts = signed(header, claims, key).split(".")
+    return f"{by_hand(header, {**claims, 'sub': 'root'})}.{parts[2]}"
+
+
+def by_hand(header, claims):
+    return ".".join(b64(json.dumps(part).encode()) for part in (header, claims))
+
+
+SIGNING_LIES = {
+    "none": unsigned,
+    "hs256": by_public_key,
+    "foreign_key": lambda header, claims, key: signed(header, claims, new_key(header["alg"])),
+    "own_key_in_header": by_own_key_in_header,
+    "logout_token": lambda header, claims, key: signed(
+        {**header, "typ": "logout+jwt"}, claims, key
+    ),
+    "tampered": tampered,
+    "no_token": lambda header, claims, key: 7,
+    "list": lambda header, claims, key: jws.serialize_compact(
+        header, "[1]", key, algorithms=[header["alg"]]
+    ),
+}
 
 
 def b64(data):
@@ -166,8 +178,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return found
 
     def authorize(self, fields):
-        assert fields["response_type"] == "code" and fields["client_id"] == CLIENT
-        assert fields["code_challenge_method"] == "S256" and "openid" in fields["scope"].split()
+        assert (fields["response_type"], fields["client_id"]) == ("code", CLIENT)
+        assert fields["code_challenge_method"] == "S256"
+        assert "openid" in fields["scope"].split()
         code, lie = secrets.token_urlsafe(16), STATE["lie"]
         CODES[code] = fields
         back = {"code": code, "state": fields["state"], "iss": STATE["address"]}
@@ -248,8 +261,9 @@ def main():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(sys.argv[1], sys.argv[2])
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    STATE["address"] = f"https://localhost:{server.server_address[1]}"
-    print(STATE["address"], flush=True)
+    STATE["address"] = f"https://{sys.argv[3]}:{server.server_address[1]}"
+    sys.stdout.write(f"{STATE['address']}\n")
+    sys.stdout.flush()
     server.serve_forever()
 
 

@@ -38,9 +38,7 @@ def routes(app):
     while not hasattr(inner, "routes"):
         inner = inner._app
     return sorted(
-        (method, route.path)
-        for route in inner.routes
-        for method in route.methods - {"HEAD"}
+        (method, route.path) for route in inner.routes for method in route.methods - {"HEAD"}
     )
 
 
@@ -71,10 +69,7 @@ def answered(scene, method, path):
     for caller in CALLERS:
         browser = browser_of(scene, caller)
         sent = path.replace("{name}", scene.console.site.static.path("style.css").split("/")[-1])
-        if method == "GET":
-            answer = browser.get(sent)
-        else:
-            answer = browser.post(sent, FORMS.get(path))
+        answer = browser.get(sent) if method == "GET" else browser.post(sent, FORMS.get(path))
         where = answer.headers.get("location", "")
         led = " signin" if where.startswith(("/signin?next", "/signin?said=ended")) else ""
         found[caller] = f"{answer.status_code}{led}"
@@ -92,9 +87,7 @@ def test_every_route_has_a_line_and_every_line_a_route(with_issuer):
 
 
 def test_every_route_answers_every_caller_as_the_table_says(with_issuer):
-    found = {
-        line: answered(with_issuer, *line) for line in routes(with_issuer.console.site.app())
-    }
+    found = {line: answered(with_issuer, *line) for line in routes(with_issuer.console.site.app())}
     if place := os.environ.get("LIANFANG_WRITE_TABLE"):
         with Path(place).open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")

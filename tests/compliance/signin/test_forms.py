@@ -30,13 +30,13 @@ def test_a_form_of_another_site_changes_nothing(scene, headers):
     assert inside.post("/account/sessions/end", **named).status_code == 403
 
 
-@pytest.mark.parametrize("headers", [{"origin": "https://localhost:9446"},
-                                     {"origin": "https://localhost:9446", "sec_fetch_site": None}])  # fmt: skip
+@pytest.mark.parametrize("headers", [{}, {"sec_fetch_site": None}], ids=str)
 def test_a_form_of_this_site_is_taken(scene, headers):
     browser = scene.browser()
     browser.get("/signin")
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    assert browser.post("/signin", FIELDS, **named).status_code == 303
+    told = {"origin": "https://localhost:9446"} | named
+    assert browser.post("/signin", FIELDS, **told).status_code == 303
 
 
 @pytest.mark.parametrize("token", ["", "0" * 64, "ä", None])

@@ -60,7 +60,7 @@ class Provider:
 def process(tmp_path_factory):
     folder = tmp_path_factory.mktemp("issuer")
     made = local_certificate(folder, int(time.time()))
-    command = [sys.executable, PROCESS, made.path, made.key]
+    command = [sys.executable, PROCESS, made.path, made.key, "localhost"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         try:
             address = running.stdout.readline().strip()

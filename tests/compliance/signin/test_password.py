@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from compliance.log.errors import StorageError
 from compliance.staff.accounts import State
 from compliance.staff.attempts import FIRST_WAIT_S, FREE, FREE_OF_SOURCE
 from compliance.staff.passwords import Cost, PasswordHash
@@ -132,8 +133,13 @@ def test_sign_in_makes_a_new_secret(scene):
     assert browser.get("/account").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["//evil.example", "https://evil.example/", "/\\evil.example",
-                                  "/nowhere", "/signout", "javascript:alert(1)", "/%0d%0aX: y"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//evil.example", "https://evil.example/", "/\\evil.example", "/nowhere", "/signout",
+        "javascript:alert(1)", "/%0d%0aX: y",
+    ],
+)  # fmt: skip
 def test_nobody_is_led_away_after_signing_in(scene, path):
     assert scene.browser().sign_in("amy", next=path).headers["location"] == "/"
 
@@ -148,8 +154,6 @@ def test_a_page_that_was_asked_for_comes_after_signing_in(scene):
 
 
 def test_no_session_without_an_entry(scene, monkeypatch):
-    from compliance.log.errors import StorageError
-
     def full(*_, **__):
         raise StorageError("log: no space")
 

@@ -149,7 +149,7 @@ def test_pages_with_tokens_are_never_packed(make):
 
 
 def test_a_page_is_shown_in_the_readers_language(make):
-    site, nobody, _ = make(FREE, demo=True)
+    _, nobody, _ = make(FREE, demo=True)
     chinese = nobody("GET", "/free")
     assert '<html lang="zh-Hant-TW">' in chinese.text
     assert "福爾摩沙人壽" in chinese.text

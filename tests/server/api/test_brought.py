@@ -146,6 +146,13 @@ def test_no_authority_stands_for_another(site):
     assert site.get(site.company.issue(INSURER)).status_code == 200
 
 
+def test_a_proxy_is_nobody_on_the_link(site):
+    proxy = site.directory / "proxy"
+    give_certificate(site.world.home.root, proxy, site.world.clock.now())
+    with pytest.raises(TransportError, match="names no node"):
+        site.attach((proxy / "proxy.pem", proxy / "proxy.key"))
+
+
 def test_two_companies_stay_apart(site, world, tmp_path):
     other = Company(tmp_path / "carrier", world.clock.now(), "Carrier")
     site.trust()

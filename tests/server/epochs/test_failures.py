@@ -178,8 +178,8 @@ def test_rogue_refresh_leaves_the_old_shares_in_use(holders, suite):
 def test_frames_changed_on_the_relay_are_noticed(holders):
     relay, forward = holders.relay, type(holders.relay).attach
 
-    def attach(run, label, party):
-        attachment = forward(relay, run, label, party)
+    def attach(run, label, party, resumption=None):
+        attachment = forward(relay, run, label, party, resumption)
         accept = attachment.accept
 
         def altered(frame, timeout_s=None):

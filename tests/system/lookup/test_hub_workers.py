@@ -42,7 +42,7 @@ from protocols.tlog.entry import Entry, Outcome
 from server.home import HubHome
 from server.log.opening import open_log
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 HOLDERS = ("police", "telecom")
 BY_TWO = ("--as", ACTING, "--second", AGREEING)
