@@ -69,7 +69,7 @@ class Given:
 
 
 @dataclass(slots=True)
-class _Logged:
+class LoggedRun:
     """What the hub's log has of one run.
 
     Args:
@@ -98,7 +98,7 @@ def settle_node(
         raise ConfigError(f"{home.root}: was not put back from a backup, or is settled")
     logs = _read(home, given.copies, mark, progress)
     now, name = int(time.time()), home.config().name
-    runs = _runs(logs, name)
+    runs = runs_of(logs, name)
     plans = _plans(home, given, runs)
     with node_office(home) as office:
         about = About(Verb.ALTER, MATTER, count=len(runs), reason=reason)
@@ -142,34 +142,34 @@ def _read(
     return found
 
 
-def _runs(logs: Mapping[str, Iterable[Entry]], name: str) -> dict[str, _Logged]:
+def runs_of(logs: Mapping[str, Iterable[Entry]], name: str) -> dict[str, LoggedRun]:
     """Return the runs that this node was to take part in, by the hub's log."""
-    found: dict[str, _Logged] = {}
+    found: dict[str, LoggedRun] = {}
     ended: set[str] = set()
     unreported: set[str] = set()
     for entry in (entry for entries in logs.values() for entry in entries):
         run = entry.subject_matter.removeprefix(_RUN)
         if entry.act == "propose_run" and name in entry.recipients and entry.document:
-            found.setdefault(run, _Logged()).plan = entry.document
+            found.setdefault(run, LoggedRun()).plan = entry.document
         elif entry.act == "compute" and entry.organisation == name:
-            _take(found.setdefault(run, _Logged()), entry, name)
+            _take(found.setdefault(run, LoggedRun()), entry, name)
             if entry.charge is None and entry.outcome is not Outcome.DONE:
                 unreported.add(run)
-        elif entry.act == "compute" and entry.document != found.get(run, _Logged()).plan:
+        elif entry.act == "compute" and entry.document != found.get(run, LoggedRun()).plan:
             ended.add(run)  # its last entry has the digest of the record
     for run, logged in found.items():
         logged.is_over = run in ended and run not in unreported
     return found
 
 
-def _take(logged: _Logged, entry: Entry, name: str) -> None:
+def _take(logged: LoggedRun, entry: Entry, name: str) -> None:
     if entry.charge is not None:
         scopes_here = {Scope(*names) for names in entry.charge.scopes}
         logged.scopes |= {scope for scope in scopes_here if scope.dataset == name}
         logged.events.append(entry.charge.event)
 
 
-def _plans(home: Home, given: Given, runs: Mapping[str, _Logged]) -> dict[str, TrainingPlan]:
+def _plans(home: Home, given: Given, runs: Mapping[str, LoggedRun]) -> dict[str, TrainingPlan]:
     """Return the plans of the runs whose cost is not known otherwise.
 
     Raises:
@@ -198,7 +198,7 @@ def _plans(home: Home, given: Given, runs: Mapping[str, _Logged]) -> dict[str, T
 
 
 def _charge(
-    home: Home, runs: Mapping[str, _Logged], plans: Mapping[str, TrainingPlan], now: int
+    home: Home, runs: Mapping[str, LoggedRun], plans: Mapping[str, TrainingPlan], now: int
 ) -> list[str]:
     """Charge what the ledger does not know; return the runs."""
     with open_ledger(home):

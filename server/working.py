@@ -8,8 +8,8 @@ connected, and everything else goes on. Epochs, runs and the link itself are tha
 Of all processes one publishes the log, whichever comes first; when it dies another does.
 
 What must be in its directory, shared with the other processes or copied from them: hub.json,
-identity.key, authority/, holder/, log/ and log-second/. `holder/` changes when an epoch begins,
-is refreshed or ends: where it is copied, copy it again then.
+identity.key, authority/, holder/, log/ and log-second/. `holder/` changes when an epoch begins
+or is refreshed: where it is copied, copy it again then. What ends is destroyed in the copy too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from compliance.backup.settled import check_settled
 from compliance.configuration import ConfigError
 from compliance.operation.settings import OperationSettings
+from server.epochs.following import FollowedEpochs
 from server.epochs.holding import open_holding
 from server.home import HubHome
 from server.keeping.place import keeping_of
@@ -72,6 +73,9 @@ def serve_api(home: HubHome, *, port: int, metrics: str = "") -> Iterator[Worker
         log.office.observer = watch.observer
         watch.serve(state_of(home, holding, links, log).sources())
         links.start()
+        epochs = FollowedEpochs(holding)
+        parts.callback(epochs.stop)
+        epochs.start()
         served = parts.enter_context(
             serve_lookups(home, holding, None, links, log, observer=watch.observer, port=port)
         )

@@ -58,7 +58,9 @@ def seal_keys(root: Path, program: str, spec: str, progress: Progress) -> Told:
         "lianfang-unlock.",
         "Keep what opens them apart from this machine too: without it the keys are lost.",
     ]
-    return Told(_value(found) | {"changed": count}, "\n".join(lines), f"{program} backup {root} FILE")
+    return Told(
+        _value(found) | {"changed": count}, "\n".join(lines), f"{program} backup {root} FILE"
+    )
 
 
 def unseal_keys(root: Path, program: str, progress: Progress) -> Told:

@@ -3,7 +3,7 @@
     1  all of it is read and verified against its manifest, which is the last record
     2  it is read once more: files go into a directory beside the name, rows into one open
        transaction of an empty database
-    3  runs that were open are charged in full; the directory is marked as restored
+    3  runs that were open are charged in full, sessions end; the directory bears its mark
     4  the transaction ends, and the directory takes its name
 
 An archive that is damaged, cut short or altered leaves nothing behind. Until the restore is
@@ -15,8 +15,9 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
@@ -37,6 +38,7 @@ from compliance.state.engine import translated, writing
 from compliance.state.migrating import prepare
 
 LEDGER = Path("ledger") / "budget.journal"
+SIGN_INS = Path("staff") / "signin.sqlite"
 _OWNER = 0o700
 
 Connect = Callable[[Path], Engine | None]
@@ -78,6 +80,7 @@ def restore_backup(
             work = _Restore(staging, connect, ending)
             work.read(file, material, progress)
             spent = spend_open_runs(staging / LEDGER, now)
+            _end_sign_ins(staging / SIGN_INS)
             mark = Restored.of(manifest, now, spent)
             mark.store(staging)
             _sync(staging)
@@ -90,6 +93,14 @@ def restore_backup(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return mark
+
+
+def _end_sign_ins(path: Path) -> None:
+    """End all sessions: one that was ended after the backup must not count again."""
+    if path.exists():
+        with closing(sqlite3.connect(path)) as database, database:
+            for table in ("session", "challenge"):
+                database.execute(f"DELETE FROM {table}")  # noqa: S608  two names, above
 
 
 def verify_backup(

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from compliance.atrest.secrets import write_secret
 from compliance.configuration import ConfigError
 from compliance.files import write_atomically
 
@@ -84,5 +85,5 @@ def _make(found: Certificate, at: datetime) -> None:
     )
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     # The key first: a certificate without its key would be taken for a whole one.
-    write_atomically(found.key, private)
+    write_secret(found.key, private)
     write_atomically(found.path, certificate.public_bytes(Encoding.PEM))

@@ -15,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from compliance.atrest.secrets import secret_file
 from compliance.configuration import ConfigError
 from compliance.web.certificates import Certificate
 from compliance.web.manners import MAX_HEAD_SIZE
@@ -159,7 +160,8 @@ def _context(certificate: Certificate) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(certificate.path, certificate.key)
+        with secret_file(certificate.key) as key:
+            context.load_cert_chain(certificate.path, key)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             "certificate: it and its key cannot be used; give both as PEM, belonging together"

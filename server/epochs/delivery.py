@@ -23,7 +23,7 @@ TIMEOUT_S = 30.0
 # A holder that refuses is asked again, but not at every look.
 AGAIN_AFTER_S = 60
 
-_DELIVERED = "delivered.json"
+DELIVERED = "delivered.json"
 
 _log = logging.getLogger("lianfang.epochs")
 
@@ -37,9 +37,9 @@ class Deliveries:
         self._shelf = keeping_of(holding.home.root).shelf(EPOCHS)
         self._passing = threading.Lock()
         self._lock = threading.Lock()
-        kept = self._shelf.current(_DELIVERED)
+        kept = self._shelf.current(DELIVERED)
         self._confirmed: dict[str, list[str]] = (
-            {} if kept is None else parse_object(kept, _DELIVERED)
+            {} if kept is None else parse_object(kept, DELIVERED)
         )
         self._refused: dict[tuple[str, str], tuple[int, str]] = {}
 
@@ -96,7 +96,7 @@ class Deliveries:
             # Replaced and never changed, so that a reader needs no lock.
             after = dict(self._confirmed)
             after[key] = sorted({*after.get(key, []), *names})
-            self._shelf.put(_DELIVERED, json.dumps(after, indent=1).encode())
+            self._shelf.put(DELIVERED, json.dumps(after, indent=1).encode())
             self._confirmed = after
 
 

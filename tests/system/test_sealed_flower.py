@@ -54,7 +54,7 @@ def test_run_is_done_with_sealed_keys(sealed):
 
 
 def test_no_key_lies_in_clear_while_flower_runs(sealed):
-    made, clear, _, found = sealed
+    _, clear, _, found = sealed
     assert len(clear) > 20
     for root, state in found.items():
         assert state.is_whole, (root, state.clear)

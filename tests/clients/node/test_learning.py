@@ -28,6 +28,7 @@ ROUNDS = 4
 def member(town):
     """The telecom after phase prepare of a run in which it learns with one other of its kind."""
     town.requests[OTHER]["contract"] = town.requests["telecom"]["contract"]
+    town.allow("telecom", cap_epsilon=64.0)
     plan = town.plan(
         epsilon=8.0,
         roles={"telecom": "line", OTHER: "line"},

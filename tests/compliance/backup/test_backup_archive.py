@@ -181,6 +181,20 @@ def test_open_run_counts_as_spent_in_full(root, tmp_path):
         assert not ledger.open_runs()
 
 
+def test_sessions_of_the_staff_end(root, tmp_path):
+    path = root / "staff" / "signin.sqlite"
+    names = ("session", "challenge", "passkey")
+    with closing(sqlite3.connect(path)) as database, database:
+        for name in names:
+            database.execute(f"CREATE TABLE {name} (key)")
+            database.execute(f"INSERT INTO {name} VALUES (1)")
+    back_up(root, tmp_path)
+    restore(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "back" / "staff" / "signin.sqlite")) as database:
+        counts = [database.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names]
+    assert counts == [0, 0, 1]
+
+
 def test_full_directories_and_files_are_not_replaced(root, tmp_path):
     back_up(root, tmp_path)
     with pytest.raises(ConfigError, match="exists already"):

@@ -8,12 +8,16 @@ A table of what is answered at present is written beside the one that is compare
 variable LIANFANG_WRITE_TABLE names a file: to be read, line by line, before it is kept.
 """
 
+import base64
 import csv
 import os
+import random
 from pathlib import Path
 
 from compliance.policy.actors import StaffRole
 from compliance.signin.pages.door import CALLBACK
+from compliance.signin.values import Method
+from compliance.web.forging import form_token
 
 TABLE = Path(__file__).with_name("authorisation-console.csv")
 BAD = ("no", "wrong", "expired", "revoked")
@@ -44,24 +48,23 @@ def routes(app):
 
 def browser_of(scene, caller):
     """A browser with a session of this kind, which is used for one request."""
-    role = "approver" if caller in BAD else caller
-    if caller == "no":
-        browser = scene.browser()
-        browser.get("/signin")
-        return browser
-    browser = scene.signed_in(OF_ROLE[role])
-    browser.get("/account")
-    match caller:
-        case "wrong":
-            (name,) = (name for name in browser.cookies if "session" in name)
-            browser.cookies[name] = "A" * 43
-            browser.page = ""
-            browser.get("/signin")
-        case "expired":
-            scene.clock.advance(15 * 60)
-        case "revoked":
-            scene.door.sessions.end_all("amy")
+    browser, cookies, now = scene.browser(), scene.console.site.cookies, scene.clock.now()
+    own, name = random.randbytes(32), OF_ROLE["approver" if caller in BAD else caller]
+    browser.cookies = {cookies.browser: word(own)}
+    secret, account = random.randbytes(32), scene.staff.find(name)
+    if caller not in {"no", "wrong"}:
+        begun = now - 15 * 60 if caller == "expired" else now
+        secret = scene.door.sessions.begin(account, Method.PASSWORD, now=begun)
+    if caller != "no":
+        browser.cookies[cookies.session] = word(secret)
+    if caller == "revoked":
+        scene.door.sessions.end_all(name)
+    browser.page = f'name="token" value="{form_token(own if caller in BAD else secret)}"'
     return browser
+
+
+def word(secret):
+    return base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
 
 
 def answered(scene, method, path):
