@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,6 +42,7 @@ def start(
     from compliance.clock import SystemClock
     from compliance.operation.logs import configure_logging
     from compliance.operation.settings import load_operation
+    from compliance.watched import after_input
 
     configure_logging(log_format)
     stop = threading.Event()
@@ -51,7 +50,7 @@ def start(
         signal.signal(number, lambda *_: stop.set())
     if watched:
         # The input is a pipe of `node start`: it ends when that process does, however it ends.
-        threading.Thread(target=_stop_after_input, args=(stop,), daemon=True).start()
+        after_input(stop.set)
     home = HolderHome(Home(directory))
     watch = watch_node(home.config().name, load_operation(home.node.root / "node.json"))
     check_settled(home.node.root)
@@ -95,13 +94,6 @@ def evidence(
         f"Wrote what {asker} asked in epoch {epoch} to {out}.",
         f"the auditor runs lianfang desk sample --evidence {out}",
     )
-
-
-def _stop_after_input(stop: threading.Event) -> None:
-    # Past the buffered stream, whose lock this thread would hold while the process ends.
-    while os.read(sys.stdin.fileno(), 4096):
-        continue
-    stop.set()
 
 
 def unix_now() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,8 @@ from clients.operation.options import LogFormatOption
 from clients.output import CommandError, Format, Formatted, say
 from compliance.operation.settings import LogFormat
 
+# A SuperNode that dies at once is not started faster than this.
+_REVIVE_EVERY_S = 3.0
 _LOOK_EVERY_S = 0.5
 
 app = typer.Typer(help="Run a partner's node.", no_args_is_help=True)
@@ -177,11 +180,14 @@ def start(
     # Before anything is started, so that a stop during the start leaves no process behind.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with Renewal(directory), supernode_of(directory), HolderProcess(directory):
+    with Renewal(directory), supernode_of(directory) as supernode, HolderProcess(directory):
         typer.echo(f"connected; stop with Ctrl-C. Next: lianfang node inbox {directory}", err=True)
+        looked_at = time.monotonic()
         # In pieces: a signal that another thread received is acted on only between two of them.
         while not stop.wait(_LOOK_EVERY_S):
-            pass
+            if time.monotonic() - looked_at > _REVIVE_EVERY_S:
+                looked_at = time.monotonic()
+                supernode.revive()
     say(output, {"state": "stopped"}, "Stopped.", f"lianfang node start {directory}")
 
 

@@ -12,12 +12,12 @@ The SuperNode dials out; its only listening port is on loopback, for the launche
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +34,7 @@ from flwr.supercore.constant import TASK_TYPE_TO_COMMAND
 
 from compliance.atrest.handover import Handover
 from compliance.atrest.secrets import create_secret
+from compliance.watched import end_group
 
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 60.0
@@ -159,7 +160,8 @@ class SuperNode:
                 [sys.executable, "-I", "-m", "clients.node.supernode_process", *arguments],
                 cwd=self._directory,
                 env=self._environment(),
-                stdin=subprocess.DEVNULL,
+                # Never written to: it ends with this process, even one that is killed.
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -191,11 +193,20 @@ class SuperNode:
         if process is None:
             return
         process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        end_group(process.pid)
+        process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
+
+    def revive(self) -> bool:
+        """Start the process anew if it is gone, without waiting for it; tells whether it was."""
+        if self.pid is not None:
+            return False
+        self.stop()
+        self.launch()
+        return True
 
     def _environment(self) -> dict[str, str]:
         programs = self._directory / "bin"

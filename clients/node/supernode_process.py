@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from flwr.supernode.cli import flower_supernode
 
 from compliance.atrest.secrets import secret_file
+from compliance.watched import end_with_input
 
 LONGEST_SLEEP_S = 0.25
 
@@ -27,6 +28,7 @@ _open_files = ExitStack()
 
 def main() -> None:
     """Run the SuperNode with the arguments of the command line."""
+    end_with_input()
     _own_key_in_clear()
     loop = importlib.import_module(_LOOP)
     loop.__dict__["time"] = SimpleNamespace(

@@ -18,6 +18,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from compliance.log.errors import StorageError
 from server.api.errors import BusyError
 from server.api.forwarding import REFUSED
 from server.api.problems import (
@@ -91,6 +92,10 @@ class Guard:
                 await refusal(scope, receive, exchange.send)
             else:
                 await self._app(scope, receive, exchange.send)
+        except StorageError as error:
+            # Who is let in cannot be looked up: nobody is, until the database is back.
+            if exchange.status == _NO_ANSWER:
+                await answer_error(error)(scope, receive, exchange.send)
         except Exception as error:  # noqa: BLE001  # the last resort: answered, logged, not told
             fields = {"event": "internal_error", "id": exchange.id, "type": type(error).__name__}
             _log.error(json.dumps(fields))

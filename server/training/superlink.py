@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ from flwr.supercore.constant import TASK_TYPE_TO_COMMAND
 
 from compliance.atrest.handover import Handover
 from compliance.atrest.secrets import read_secret, write_secret
+from compliance.watched import end_group
 from server.identity.serving import ServerFiles
 from server.training.control import ControlClient, SuperLinkError
 from server.training.gate import LOOPBACK, GateSettings
@@ -137,7 +138,8 @@ class SuperLink:
                 [sys.executable, "-I", "-m", "server.training.superlink_process", str(path)],
                 cwd=self._directory,
                 env=self._environment(),
-                stdin=subprocess.DEVNULL,
+                # Never written to: it ends with this process, even one that is killed.
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -159,11 +161,12 @@ class SuperLink:
         if process is None:
             return
         process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        end_group(process.pid)
+        process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
 
     def take_up_renewal(self) -> bool:
         """Start the process anew if its certificate was renewed and no run goes; tells whether.

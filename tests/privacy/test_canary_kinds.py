@@ -137,6 +137,7 @@ def test_training_without_noise_is_caught():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_noise_of_one_party_alone_is_caught():
     # All that a coalition of a member and two compute parties would leave: half the variance.
     whole, _ = audited(quiet("hub"), runs=600)
@@ -145,6 +146,7 @@ def test_noise_of_one_party_alone_is_caught():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_rows_of_both_members_added_up_are_caught(monkeypatch):
     ungate(monkeypatch)
     result, claim = audited(quiet("hub"), runs=600)
@@ -152,6 +154,7 @@ def test_rows_of_both_members_added_up_are_caught(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_bound_of_many_canaries_is_near_but_below_the_claim():
     result, claim = audited(quiet("hub"), runs=600)
     assert 0.4 * claim < result.epsilon < claim

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from compliance.signin.errors import SignInError
 from compliance.signin.pages.again import mine
-from compliance.signin.pages.door import at, translated
+from compliance.signin.pages.door import at
 from compliance.signin.passkeys import MAX_ANSWER, MAX_NAME, MOST_EACH, passkey_id, passkey_word
 from compliance.signin.signin import SignIn
 from compliance.web.access import SIGNED_IN
@@ -58,8 +58,7 @@ class AccountPages:
 
     def _options(self, visit: Visit) -> Response:
         _, account = mine(self.door, visit)
-        with translated():
-            return visit.json(self.door.passkey_options(account, at(visit)))
+        return visit.json(self.door.passkey_options(account, at(visit)))
 
     def _add(self, visit: Visit) -> Response:
         _, account = mine(self.door, visit)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from compliance.signin.pages.door import FAILURES, at, lead, title_of, translated
+from compliance.signin.pages.door import FAILURES, at, lead, title_of
 from compliance.signin.passkeys import MAX_ANSWER
 from compliance.signin.signin import SignIn
 from compliance.signin.values import Session
@@ -61,16 +61,14 @@ class AgainPages:
         path = visit.own_path(visit.form.get("next", "/"))
         session, account = mine(self.door, visit)
         try:
-            with translated():
-                self.door.prove(session, account, at(visit), password=password, answer=answer)
+            self.door.prove(session, account, at(visit), password=password, answer=answer)
         except FAILURES:
             return self._page(visit, path, trouble="again.failed", status=_REFUSED)
         return visit.go(path)
 
     def _options(self, visit: Visit) -> Response:
         name = visit.person.account
-        with translated():
-            return visit.json(self.door.passkeys.ask(visit.secret, now=visit.now, account=name))
+        return visit.json(self.door.passkeys.ask(visit.secret, now=visit.now, account=name))
 
     def _issuer(self, visit: Visit) -> Response:
         return lead(self.door, visit, visit.own_path(visit.form.get("next", "/")), again=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from compliance.signin.errors import CrowdedError, IssuerError, SignInError, SourceShutError
+from compliance.signin.errors import IssuerError, SignInError
 from compliance.signin.issuer.flow import CALLBACK, Returned
 from compliance.signin.pages.device import device_of
 from compliance.signin.passkeys import MAX_ANSWER
@@ -18,7 +16,6 @@ from compliance.staff.accounts import Account
 from compliance.staff.errors import CredentialsError
 from compliance.staff.passwords import MAX_PASSWORD
 from compliance.web.access import EVERYBODY, SIGNED_IN
-from compliance.web.errors import BusyError, TooOftenError
 from compliance.web.page import Page
 from compliance.web.site import AGAIN, SIGN_IN
 from compliance.web.visit import Visit
@@ -65,22 +62,19 @@ class DoorPages:
         name, path = visit.field("account"), visit.own_path(visit.form.get("next", "/"))
         password = visit.field("password", most=_MOST_TYPED)
         try:
-            with translated():
-                secret = self.door.by_password(name, password, at(visit))
+            secret = self.door.by_password(name, password, at(visit))
         except FAILURES:
             return self._page(visit, path, trouble="signin.failed", status=_REFUSED)
         return self._in(visit, secret, path)
 
     def _options(self, visit: Visit) -> Response:
-        with translated():
-            return visit.json(self.door.passkeys.ask(visit.secret, now=visit.now))
+        return visit.json(self.door.passkeys.ask(visit.secret, now=visit.now))
 
     def _passkey(self, visit: Visit) -> Response:
         path = visit.own_path(visit.form.get("next", "/"))
         answer = visit.field("credential", most=MAX_ANSWER)
         try:
-            with translated():
-                secret = self.door.by_passkey(answer, at(visit))
+            secret = self.door.by_passkey(answer, at(visit))
         except FAILURES:
             return self._page(visit, path, trouble="signin.failed_passkey", status=_REFUSED)
         return self._in(visit, secret, path)
@@ -93,8 +87,7 @@ class DoorPages:
         # A field that comes twice could be read in two ways.
         fields = dict(query) if len(query.multi_items()) == len(query) else {}
         try:
-            with translated():
-                account, back = self.door.returned(fields, at(visit))
+            account, back = self.door.returned(fields, at(visit))
         except SignInError:
             return self._page(visit, "/", trouble="signin.failed_issuer", status=_REFUSED)
         except IssuerError:
@@ -130,17 +123,6 @@ class DoorPages:
         return response
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn what asks the reader to wait into the pages that say so."""
-    try:
-        yield
-    except SourceShutError as error:
-        raise TooOftenError(error.wait_s) from error
-    except CrowdedError as error:
-        raise BusyError("too many at once") from error
-
-
 def at(visit: Visit) -> From:
     """Return where a visit comes from."""
     agent = visit.request.headers.get("user-agent", "")
@@ -150,12 +132,8 @@ def at(visit: Visit) -> From:
 def lead(door: SignIn, visit: Visit, path: str, *, again: bool = False) -> Response:
     """Lead a browser to the issuer."""
     if door.issuer is None:
-        raise BusyError("no issuer")
-    try:
-        with translated():
-            address = door.issuer.begin(visit.secret, path=path, again=again, now=visit.now)
-    except IssuerError as error:
-        raise BusyError("the issuer cannot be reached") from error
+        raise IssuerError("issuer: none is configured")
+    address = door.issuer.begin(visit.secret, path=path, again=again, now=visit.now)
     return visit.forward(address)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
 from starlette.responses import Response
@@ -73,8 +74,14 @@ class FirstPages:
 
 def titles_for(policies: PolicySet, person: Person) -> list[Title]:
     """Return what the policies say that somebody may do, where everything else is in order."""
+    return _titles(policies, person.organisation, person.roles)
+
+
+@lru_cache(maxsize=256)
+def _titles(policies: PolicySet, own: Organisation, roles: frozenset[StaffRole]) -> list[Title]:
+    """Ask for anybody with these roles; a set of policies never changes, another is another."""
     used: set[str] = set()
-    own = person.organisation
+    person = Person(bytes(PSEUDONYM_SIZE), own, roles)
     for act in policies.acts:
         for resource in (own, Organisation(_OTHER, Role.TELECOM), Organisation("hub", Role.HUB)):
             decision = policies.decide(person, act, resource, _in_order(person, act), at=0)
@@ -84,7 +91,7 @@ def titles_for(policies: PolicySet, person: Person) -> list[Title]:
 
 def _in_order(person: Person, act: str) -> Situation:
     roles = frozenset({StaffRole.APPROVER, StaffRole.COMPLIANCE})
-    second = Person(bytes(PSEUDONYM_SIZE), person.organisation, roles)
+    second = Person(b"\1" * PSEUDONYM_SIZE, person.organisation, roles)
     facts = Facts(
         hour=10, channel=_CHANNELS.get(act, ""), case_present=True, reason_given=True,
         second=second,

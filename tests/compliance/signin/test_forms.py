@@ -12,6 +12,7 @@ FIELDS = {"account": "amy", "password": "a long enough secret of amy", "next": "
         {"origin": "https://localhost:9999"},
         {"origin": "http://localhost:9446"},
         {"sec_fetch_site": "cross-site"},
+        {"origin": "https://localhost:9446", "sec_fetch_site": "cross-site"},
         {"sec_fetch_site": "same-site"},
         {"sec_fetch_site": "none"},
         {"sec_fetch_site": None},

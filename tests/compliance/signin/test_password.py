@@ -6,6 +6,7 @@ import time
 import pytest
 
 from compliance.log.errors import StorageError
+from compliance.office.replaying import replay_log
 from compliance.staff.accounts import State
 from compliance.staff.attempts import FIRST_WAIT_S, FREE, FREE_OF_SOURCE
 from compliance.staff.passwords import Cost, PasswordHash
@@ -29,6 +30,14 @@ def test_a_password_opens_the_account(scene):
     (entry,) = scene.entries()
     assert scene.part(entry).subject == "account amy"
     assert b"amy" not in entry.encode()
+
+
+def test_an_auditor_who_decides_everything_again_is_told_the_rule(scene):
+    scene.browser().sign_in("amy", WRONG)
+    scene.signed_in("amy")
+    again = list(replay_log(scene.office, scene.office.document, origin=scene.office.yearly.origin()))
+    assert [item.differences for item in again] == [(), ()]
+    assert [item.missing for item in again][1].endswith("how staff sign in")
 
 
 def test_every_refusal_says_the_same(scene):

@@ -1,6 +1,7 @@
 """Coming in over the API: codes that count and all that do not, renewal, and being shut out."""
 
 import json
+import sqlite3
 import time
 from dataclasses import replace
 
@@ -289,3 +290,14 @@ def test_nobody_is_served_by_name_while_revocations_cannot_be_read(world, proble
 def test_hub_that_takes_nobody_in_says_so(world, site, problem):
     world.served.app.state.parts = replace(world.parts, enrolment=None)
     problem(join(world, site.body()), 503, "not_ready")
+
+
+def test_nobody_is_served_while_the_database_is_away(world, problem):
+    """Tables of what is revoked are gone: whoever asks is told to come again, and not let in."""
+    assert world.client("police").get("/v1/epochs/current").status_code == 200
+    connection = sqlite3.connect(world.home.root / "state.sqlite")
+    connection.execute("ALTER TABLE state_folder RENAME TO gone")
+    connection.commit()
+    connection.close()
+    time.sleep(FRESH_S)
+    problem(world.client("police").get("/v1/epochs/current"), 503, "storage_failed")
