@@ -32,7 +32,9 @@ PROGRAMS = {
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SPAN = re.compile(r"`([^`\n]+)`")
-COMMAND = re.compile(r"(?:\$ )?(?:\.venv/bin/)?(lianfang(?:-hub)?(?: .*)?)$")
+COMMAND = re.compile(
+    r"(?:\$ )?(?:\.venv/bin/)?(lianfang(?:-hub)?(?: .*?)?)(?: (?:<|>|\||&&|&).*)?$"
+)
 # Spelled apart, so that this file may be searched for the same words.
 FORBIDDEN = re.compile("|".join(
     (r"\bTO" r"DO\b", r"\bFIX" r"ME\b", r"\bX" r"XX\b", r"\bTB" r"D\b",
