@@ -10,7 +10,7 @@ GPU_PACKAGES := $(foreach name,cuda-bindings cuda-pathfinder cuda-toolkit nvidia
 	nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 \
 	nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx triton torch,--no-emit-package $(name))
 
-.PHONY: help demo test test-slow test-again check lock clean
+.PHONY: help demo test test-slow test-again check audit lock clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -40,6 +40,11 @@ check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit:  ## look for known weaknesses in what is installed; needs the network
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet "pip-audit>=2.10,<3"
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement requirements-operation.lock
+
 LOCKING := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate $(GPU_PACKAGES)
 
@@ -48,4 +53,4 @@ lock:  ## pin every dependency anew, with hashes: for developers, and for operat
 	$(LOCKING) --extra otel --constraint requirements.lock --output-file requirements-operation.lock
 
 clean:  ## remove the environment and the demonstration's data
-	rm -rf $(VENV) lianfang-data
+	rm -rf $(VENV) .venv-audit lianfang-data
