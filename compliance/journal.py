@@ -17,8 +17,9 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from compliance.errors import LogCorruptError
@@ -61,17 +62,27 @@ class Journal:
         A failure leaves it open whether the record is there: this object then refuses all
         further work, and the next to open the file finds out.
         """
+        self.append_all((record,))
+
+    def append_all(self, records: Sequence[bytes]) -> None:
+        """Write records durably, in this order, with one fsync; as `append`.
+
+        A crash meanwhile may leave the first of them without the others.
+        """
         if not self._held or self._broken:
             raise RuntimeError("journal: append outside of exclusive, or after a failure")
-        frame = encode_frame(record, self._at)
+        at, frames = replace(self._at), bytearray()
+        for record in records:
+            frame = encode_frame(record, at)
+            if read_frame(frame, 0, at) is None:
+                raise LogCorruptError("journal: own frame cannot be read")
+            frames += frame
         self._broken = True
-        left = memoryview(frame)
+        left = memoryview(frames)
         while left:
             left = left[os.write(self._file, left) :]
         os.fsync(self._file)
-        if read_frame(frame, 0, self._at) is None:
-            raise LogCorruptError("journal: own frame cannot be read")
-        self._broken = False
+        self._at, self._broken = at, False
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

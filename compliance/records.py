@@ -18,6 +18,7 @@ those not seen yet, if it is there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -38,6 +39,13 @@ class Records(Protocol):
 
         Raises:
             ValueError: it is empty or longer than 1 MiB.
+        """
+        ...
+
+    def append_all(self, records: Sequence[bytes]) -> None:
+        """Write records in this order, durable together on return; as `append`.
+
+        A journal that fails meanwhile may hold the first of them without the others.
         """
         ...
 

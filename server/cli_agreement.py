@@ -167,7 +167,7 @@ def sign(
             _act(home, office, "sign_agreement", agreement, by=by, second=second)
         own = sign_agreement(home.identity_key(), agreement, _HUB)
         given = given.with_signatures({_HUB: own})
-    store.keep(given, profile=law)
+    store.keep(given, profile=law, now=now)
     signed = store.load(digest)
     if Path(which).is_file():
         write_atomically(Path(which), signed.format())

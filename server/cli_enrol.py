@@ -133,18 +133,37 @@ def revoke(
     from server.enrolment.deciding import revoke as shut_out
     from server.home import HubHome, unix_now
     from server.log.opening import open_log
+    from server.log.unlisting import witness_of
 
     home = HubHome(directory)
     with open_log(home) as log:
         who = acting(directory, log.office, name=by, second=second)
         kept = shut_out(home, log.office, name, who, now=unix_now(), reason=reason)
+    listed = witness_of(home, name)
+    told = ""
+    following = f"lianfang-hub agreement draft {directory} --help, for an agreement without it"
+    if listed is not None:
+        left = len(listed.listed) - 1
+        told = (
+            f"\n{name} is a witness of the log and cosigns no more: {listed.quorum} of "
+            f"{len(listed.listed)} must cosign, {left} can."
+        )
+        if left < listed.quorum:
+            told += " Nothing is published, and no epoch begins, until it is removed."
+        following = f"lianfang-hub log witness remove {directory} {name} --reason WHY; {following}"
     say(
         output,
-        {"partner": name, "identity": kept["identity"], "revoked": True},
+        {
+            "partner": name,
+            "identity": kept["identity"],
+            "revoked": True,
+            "witness": listed is not None,
+        },
         f"Revoked {name}: a hub that is being served closes its streams within a second and "
         "answers it no more.\nWhat it signed before still verifies; its name and keys are never "
-        "given again. If it holds a share of the key or contributes reports, end the epoch too.",
-        f"lianfang-hub agreement draft {directory} --help, for an agreement without it",
+        "given again. If it holds a share of the key or contributes reports, end the epoch too."
+        + told,
+        following,
     )
 
 

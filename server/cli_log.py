@@ -1,4 +1,4 @@
-"""`lianfang-hub log`: status, export, witness add, witness list; works while the hub is served."""
+"""`lianfang-hub log`: status, export, witness add, list, remove; works while the hub is served."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from server.acting import AsOption, SecondOption
 from server.output import EXIT_FAILED, Format, Formatted, say
 
 app = typer.Typer(
@@ -90,8 +91,44 @@ def add(
     say(
         output,
         found,
-        f"{name} is listed; {found['quorum']} of {len(found['witnesses'])} must cosign.",
-        f"restart lianfang-hub serve {directory}",
+        f"{name} is listed; {found['quorum']} of {len(found['witnesses'])} must cosign.\n"
+        "A hub that is being served asks it within a minute.",
+        f"lianfang-hub log witness list {directory}",
+    )
+
+
+@witness.command()
+def remove(
+    directory: Directory,
+    name: Annotated[str, typer.Argument(help="The witness, as `witness list` names it.")],
+    reason: Annotated[str, typer.Option(help="Why; sealed in the log.")] = "",
+    quorum: Annotated[
+        int, typer.Option(help="How many must cosign; a majority of those left otherwise.")
+    ] = 0,
+    by: AsOption = "",
+    second: SecondOption = "",
+    output: Formatted = Format.TEXT,
+) -> None:
+    """Ask a witness no more, such as that of a revoked partner; two people decide it."""
+    from server.acting import acting
+    from server.home import HubHome
+    from server.log.opening import open_log
+    from server.log.unlisting import remove_witness
+
+    home = HubHome(directory)
+    home.settings()
+    with open_log(home) as log:
+        who = acting(directory, log.office, name=by, second=second)
+        done = remove_witness(home, log.office, name, who, reason=reason, quorum=quorum)
+    before, after = done.before, done.after
+    say(
+        output,
+        {"removed": name, "quorum_before": before.quorum} | after.fields(),
+        f"{name} is listed no more; {after.quorum} of {len(after.listed)} must cosign, where "
+        f"{before.quorum} of {len(before.listed)} had to.\nA hub that is being served goes by it "
+        "within a minute. Tell every officer: an own log.policy that asks for this witness has to "
+        "be changed there.",
+        f"lianfang-hub log status {directory}",
     )
 
 

@@ -35,6 +35,7 @@ from server.training.coordinator import Coordinator, RunState
 from server.training.direct import LinkGrid
 from server.training.plan import RunFolder
 from server.training.programs import Programs
+from server.training.revoked import revoked_at
 
 if TYPE_CHECKING:
     from server.training.control import ControlClient
@@ -182,7 +183,8 @@ def run_directly(hub: Hub, run: str) -> RunState:
     """Run a proposed run over the link alone."""
     folder = _proposed(hub.home, run)
     plan = folder.load_plan()
-    grid = LinkGrid(hub.relay, run)
+    is_revoked = revoked_at(hub.home.root)
+    grid = LinkGrid(hub.relay, run, is_revoked=is_revoked)
     conduct = Training(hub.home.root, plan, hub.service.answer, journal=hub.log.journal)
     coordinator = Coordinator(
         plan,
@@ -190,6 +192,7 @@ def run_directly(hub: Hub, run: str) -> RunState:
         conduct,
         record=lambda state: folder.store_state(asdict(state)),
         clock=lambda: int(time.time()),
+        is_revoked=is_revoked,
     )
     return coordinator.run()
 

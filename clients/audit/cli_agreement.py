@@ -171,7 +171,7 @@ def sign(
         _act(home, "sign_agreement", agreement, by=by, second=second)
         own = sign_agreement(home.identity(), agreement, home.name)
         given = given.with_signatures({home.name: own})
-    store.keep(given, profile=law)
+    store.keep(given, profile=law, now=now)
     signed = store.load(digest)
     if Path(which).is_file():
         write_atomically(Path(which), signed.format())

@@ -286,11 +286,12 @@ def _keep(store: AgreementStore, bundle: Bundle) -> None:
     profile = bundle.profile or shipped_bytes(reference.id)
     if Profile.parse(profile).digest != reference.digest:
         raise NotPermittedError("profile: is another edition than the agreement names")
-    digest = store.keep(bundle.signed, profile=profile)
+    now = int(time.time())
+    digest = store.keep(bundle.signed, profile=profile, now=now)
     for word in bundle.revocations:
         if word.agreement != digest:
             raise MalformedMessageError("revocation: of another agreement than asked for")
-        store.keep_revocation(word, now=int(time.time()))
+        store.keep_revocation(word, now=now)
 
 
 def _gone(version: Version) -> frozenset[str]:

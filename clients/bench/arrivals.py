@@ -135,7 +135,10 @@ class _Arrivals:
                 raise CommandError(
                     f"load: no answer to a request ({type(error).__name__}); see the hub's log"
                 ) from error
-            self._idle.append((reader, writer))
+            if status.startswith(_OK):
+                self._idle.append((reader, writer))
+            else:
+                writer.close()  # a hub that refuses in a hurry reads no more of the connection
         self._found.seconds.append(time.perf_counter() - self._begin - due)
         self._found.due.append(due)
         if not status.startswith(_OK):

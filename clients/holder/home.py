@@ -80,15 +80,32 @@ class HolderHome:
     def identities(self) -> Callable[[str], Ed25519PublicKey | None]:
         """Return a look-up of pinned identity keys by name; what is pinned later counts too."""
         ours = self.identity().public_key()
+        # Asked for every lookup: node.json is read again when it is another file than before.
+        seen: tuple[object, dict[str, Ed25519PublicKey]] = (None, {})
 
         def find(name: str) -> Ed25519PublicKey | None:
-            config = self.config()
-            if name == config.name:
-                return ours
-            text = config.hub_identity if name == HUB else config.peers.get(name)
-            return None if text is None else Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
+            nonlocal seen
+            mark = self._mark()
+            stamp, keys = seen
+            if mark is None or mark != stamp:
+                config = self.config()
+                texts = {**config.peers, HUB: config.hub_identity}
+                keys = {
+                    other: Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
+                    for other, text in texts.items()
+                } | {config.name: ours}
+                seen = mark, keys
+            return keys.get(name)
 
         return find
+
+    def _mark(self) -> object:
+        """Return what is another once node.json is; None if there is none to be seen."""
+        try:
+            found = (self.node.root / "node.json").stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def known(self) -> frozenset[str]:
         """Return all names whose identity keys are pinned here."""

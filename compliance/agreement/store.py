@@ -4,6 +4,7 @@
     <digest>.<party>.signature  one party's signature, hexadecimal
     <digest>.<party>.revocation one party's revocation, canonical form
     profiles/<digest>.json      the profiles that documents name
+    kept/<signature or revocation>  when it was kept, for deciding again (see `history`)
 
 A directory, or another shelf, holds one series. Documents are written whole and durably before
 a method returns; several processes may read while one writes. What is read is verified: the
@@ -24,6 +25,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from compliance.agreement.document import Agreement
+from compliance.agreement.history import History
 from compliance.agreement.profile import Profile, profile_digest
 from compliance.agreement.revocation import MAX_CLOCK_SKEW_S, Revocation, verify_revocation
 from compliance.agreement.signing import SignedAgreement, verified_signers, verify_agreement
@@ -36,6 +38,8 @@ from protocols.lookup.signing import SIGNATURE_SIZE
 __all__ = ["AgreementStore", "State", "Version"]
 
 _DIGITS = 64
+_KEPT = "kept"
+_TIME = re.compile(rb"[0-9]{1,12}", re.ASCII)
 _DOCUMENT = re.compile(r"[0-9a-f]{64}\.json", re.ASCII)
 
 
@@ -55,6 +59,7 @@ class AgreementStore:
     _known: tuple[object, dict[bytes, Version]] = field(default=(None, {}), repr=False)
     # The same for each version, so that one more signature costs no reading of all the others.
     _read_at: dict[bytes, tuple[object, Version]] = field(default_factory=dict, repr=False)
+    _history: tuple[object, History] = field(default=(None, History({}, {})), repr=False)
 
     @property
     def shelf(self) -> Shelf:
@@ -68,11 +73,14 @@ class AgreementStore:
             return self.place
         raise TypeError("directory: what is kept here lies in no directory")
 
-    def keep(self, signed: SignedAgreement, *, profile: bytes | None = None) -> bytes:
+    def keep(
+        self, signed: SignedAgreement, *, profile: bytes | None = None, now: int | None = None
+    ) -> bytes:
         """Keep a version with the signatures that it has; returns its hash.
 
         Args:
             profile: the file of the profile that it names, kept beside it.
+            now: noted beside each new signature, so that earlier decisions can be made again.
 
         Raises:
             InvalidProofError: a signature does not hold; nothing was written.
@@ -92,18 +100,20 @@ class AgreementStore:
             self._keep_profile(profile, agreement)
         self._write(f"{digest.hex()}.json", agreement.encode())
         for name, signature in signed.signatures.items():
-            self._keep_signature(agreement, name, signature)
+            self._keep_signature(agreement, name, signature, now)
         return digest
 
-    def keep_signature(self, digest: bytes, party: str, signature: bytes) -> bool:
-        """Keep one party's signature; returns whether it was not here before.
+    def keep_signature(
+        self, digest: bytes, party: str, signature: bytes, *, now: int | None = None
+    ) -> bool:
+        """Keep one party's signature, as `keep` does; returns whether it was not here before.
 
         Raises:
             InvalidProofError: it does not hold. NotPermittedError: there is none of this hash.
         """
         signed = SignedAgreement(self._read(digest), {party: signature})
         agreement = verify_agreement(signed, self.identities, draft=True)
-        return self._keep_signature(agreement, party, signature)
+        return self._keep_signature(agreement, party, signature, now)
 
     def keep_revocation(self, revocation: Revocation, *, now: int) -> bool:
         """Keep a revocation, also of a draft; returns whether it was not here before.
@@ -119,6 +129,7 @@ class AgreementStore:
         if revocation.at > now + MAX_CLOCK_SKEW_S:
             raise NotPermittedError("revocation: dated in the future; correct the clock")
         name = _name(agreement.digest, revocation.party, "revocation")
+        self._note(name, now)
         # The first word of a party counts; a second adds nothing.
         return self.shelf.put_new(name, revocation.encode())
 
@@ -196,6 +207,17 @@ class AgreementStore:
         if digest not in versions:
             raise NotPermittedError(f"agreement: {digest.hex()[:12]} is not here")
         return versions[digest].state(versions.values(), now)
+
+    def states_then(self, digest: bytes, at: int, used: Mapping[bytes, int]) -> tuple[State, State]:
+        """Tell how a version stood at a moment by what was kept here then; see `History.states`.
+
+        Raises:
+            NotPermittedError: it is not here. LogCorruptError: files are damaged.
+        """
+        history = self._history_of()
+        if digest not in history.versions:
+            raise NotPermittedError(f"agreement: {digest.hex()[:12]} is not here")
+        return history.states(digest, at, used)
 
     def in_force(self, now: int) -> Agreement | None:
         """Return the version in force at `now`, or None.
@@ -289,15 +311,43 @@ class AgreementStore:
         if not self.shelf.put_new(_profile(agreement.profile.digest), data):
             self.profile(agreement)
 
-    def _keep_signature(self, agreement: Agreement, party: str, signature: bytes) -> bool:
+    def _keep_signature(
+        self, agreement: Agreement, party: str, signature: bytes, now: int | None
+    ) -> bool:
         """Write a verified signature, unless the party has signed already: one is enough."""
         kept = self._signature(agreement.digest, party)
         if kept is not None and party in verified_signers(
             SignedAgreement(agreement, {party: kept}), self.identities
         ):
             return False
-        self._write(_name(agreement.digest, party, "signature"), signature.hex().encode())
+        name = _name(agreement.digest, party, "signature")
+        self._note(name, now)
+        self._write(name, signature.hex().encode())
         return True
+
+    def _note(self, name: str, now: int | None) -> None:
+        """Note when a document is kept that is not here yet.
+
+        The note comes first, and is written anew where a crash left it without its document:
+        it never says an earlier time than that from which the document counted.
+        """
+        if now is not None and self.shelf.get(name) is None:
+            self.shelf.put(f"{_KEPT}/{name}", b"%d" % now)
+
+    def _history_of(self) -> History:
+        """Return all versions and notes, read again where anything on disk or any key changed."""
+        stamp, versions = self._stamp(), self.versions()
+        if self._history[0] == stamp:
+            return self._history[1]
+        kept = {}
+        for name in self.shelf.names(_KEPT):
+            data = self.shelf.get(name) or b""
+            if not _TIME.fullmatch(data):
+                raise LogCorruptError(f"{name}: not a time; restore the file")
+            kept[name.removeprefix(f"{_KEPT}/")] = int(data)
+        found = History(versions, kept)
+        self._history = stamp, found
+        return found
 
     def _signature(self, digest: bytes, party: str) -> bytes | None:
         name = _name(digest, party, "signature")

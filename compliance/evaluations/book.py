@@ -14,18 +14,20 @@ request again and is answered without a second charge.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from compliance.errors import LogCorruptError, QuotaExhaustedError
+from compliance.errors import ComplianceError, LogCorruptError, QuotaExhaustedError
+from compliance.evaluations.known import KnownRequests
 from compliance.journal import Journal
+from compliance.log.groupcommit import GroupCommit
 from compliance.records import Records
 from protocols.codec import Reader, Writer
-from protocols.errors import MalformedMessageError
+from protocols.errors import MalformedMessageError, ProtocolError
 from protocols.lookup.request import CASE_SIZE, Purpose, SignedRequest, read_purpose
 from protocols.lookup.signing import DIGEST_SIZE
 from protocols.oprf.errors import ReplayedMessageError
@@ -94,6 +96,14 @@ class Admission:
     used: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that is to be charged, within a quota."""
+
+    entry: BookEntry
+    quota: int
+
+
 class EvaluationBook:
     """One holder's book, in one journal.
 
@@ -106,9 +116,12 @@ class EvaluationBook:
             partial(Journal, place) if isinstance(place, Path) else place
         )
         # Entries stay on disk; what is kept of each is what a decision needs.
-        self._digests: defaultdict[str, dict[bytes, bytes]] = defaultdict(dict)
+        self._known: defaultdict[str, KnownRequests] = defaultdict(KnownRequests)
         self._used: Counter[tuple[int, str]] = Counter()
         self._journal = self._open()
+        self._group: GroupCommit[_Asked, Admission | ComplianceError | ProtocolError] = GroupCommit(
+            self._admit_all
+        )
         with self._current():
             pass
 
@@ -119,7 +132,8 @@ class EvaluationBook:
     def admit(self, request: SignedRequest, *, quota: int, now: int) -> Admission:
         """Charge and log a request, once; durable on return.
 
-        The caller has verified the request and its grant, and answers only afterwards.
+        The caller has verified the request and its grant, and answers only afterwards. Requests
+        of several threads share a commit, so that none may come from within a transaction.
 
         Args:
             quota: elements that the asker may have in the request's epoch.
@@ -128,21 +142,10 @@ class EvaluationBook:
             ReplayedMessageError: the request id was used for another request.
             QuotaExhaustedError: the quota does not cover the whole batch; nothing was written.
         """
-        entry = _entry_of(request, now)
-        with self._current():
-            used = self._used[entry.epoch, entry.asker]
-            if self._is_known(entry):
-                return Admission(repeated=True, used=used)
-            if used + entry.count > quota:
-                raise QuotaExhaustedError(
-                    f"quota of {entry.asker} in epoch {entry.epoch}: {used} of {quota} used, "
-                    f"{entry.count} more asked; nothing was charged",
-                    used=used,
-                    quota=quota,
-                )
-            self._journal.append(entry.encode())
-            self._apply(entry)
-            return Admission(repeated=False, used=used + entry.count)
+        found = self._group.submit(_Asked(_entry_of(request, now), quota))
+        if isinstance(found, Admission):
+            return found
+        raise found
 
     def recover(self, entry: BookEntry) -> bool:
         """Charge what a book that was put back from a backup has forgotten; durable on return.
@@ -150,7 +153,7 @@ class EvaluationBook:
         The quota is not asked: the answer was given. False if the entry is there already.
         """
         with self._current():
-            if entry.request_id in self._digests[entry.asker]:
+            if entry.request_id in self._known[entry.asker]:
                 return False
             self._journal.append(entry.encode())
             self._apply(entry)
@@ -190,6 +193,49 @@ class EvaluationBook:
             journal.close()
         return [entry for entry in found if entry.epoch == epoch]
 
+    def _admit_all(
+        self, asked: Sequence[_Asked]
+    ) -> list[Admission | ComplianceError | ProtocolError]:
+        """Decide on requests in their order, each with those before it, and charge all at once."""
+        with self._current():
+            new: dict[tuple[str, bytes], BookEntry] = {}
+            used = Counter[tuple[int, str]]()
+            found = [self._decide(one, new, used) for one in asked]
+            if new:
+                self._journal.append_all([entry.encode() for entry in new.values()])
+            for entry in new.values():
+                self._apply(entry)
+        return found
+
+    def _decide(
+        self,
+        asked: _Asked,
+        new: dict[tuple[str, bytes], BookEntry],
+        more: Counter[tuple[int, str]],
+    ) -> Admission | ComplianceError | ProtocolError:
+        """Decide on one request, and add it to what is to be charged.
+
+        Args:
+            new: what is to be charged before it, by asker and id; `more`: elements of these.
+        """
+        entry, key = asked.entry, (asked.entry.epoch, asked.entry.asker)
+        used, before = self._used[key] + more[key], new.get((entry.asker, entry.request_id))
+        try:
+            if self._is_known(entry) or (before and _is_same(before.digest, entry)):
+                return Admission(repeated=True, used=used)
+        except ReplayedMessageError as error:
+            return error
+        if used + entry.count > asked.quota:
+            return QuotaExhaustedError(
+                f"quota of {entry.asker} in epoch {entry.epoch}: {used} of {asked.quota} used, "
+                f"{entry.count} more asked; nothing was charged",
+                used=used,
+                quota=asked.quota,
+            )
+        new[entry.asker, entry.request_id] = entry
+        more[key] += entry.count
+        return Admission(repeated=False, used=used + entry.count)
+
     @contextmanager
     def _current(self) -> Iterator[None]:
         """Hold the journal alone, with everything applied that any process has written."""
@@ -207,18 +253,14 @@ class EvaluationBook:
             raise
 
     def _is_known(self, entry: BookEntry) -> bool:
-        digest = self._digests[entry.asker].get(entry.request_id)
-        if digest is not None and digest != entry.digest:
-            raise ReplayedMessageError(
-                f"request of {entry.asker}: its id was used for another request; draw a new one"
-            )
-        return digest is not None
+        known = self._known.get(entry.asker)
+        return known is not None and _is_same(known.digest(entry.request_id), entry)
 
     def _apply(self, entry: BookEntry) -> None:
-        digests = self._digests[entry.asker]
-        if entry.request_id in digests:
+        known = self._known[entry.asker]
+        if entry.request_id in known:
             raise LogCorruptError(f"book: a request of {entry.asker} was entered twice")
-        digests[entry.request_id] = entry.digest
+        known.add(entry.request_id, entry.digest)
         self._used[entry.epoch, entry.asker] += entry.count
 
 
@@ -234,6 +276,19 @@ def _entry_of(request: SignedRequest, now: int) -> BookEntry:
         count=request.count,
         at=now,
     )
+
+
+def _is_same(digest: bytes | None, entry: BookEntry) -> bool:
+    """Report whether a request of this id was admitted, by the digest that it had.
+
+    Raises:
+        ReplayedMessageError: it was another one.
+    """
+    if digest is not None and digest != entry.digest:
+        raise ReplayedMessageError(
+            f"request of {entry.asker}: its id was used for another request; draw a new one"
+        )
+    return digest is not None
 
 
 def _read(record: bytes) -> BookEntry:

@@ -245,18 +245,23 @@ class _Files(Generic[T]):
     def read(self, path: Path) -> T | None:
         """Return what is in the file, or None if there is none."""
         try:
+            # Looked at first: this is asked several times for every lookup.
+            kept = self._kept.get(path)
+            if kept is not None and kept[0] == _mark(path.stat()):
+                return kept[1]
             with path.open("rb") as file:
-                status = os.fstat(file.fileno())
-                mark = (status.st_ino, status.st_mtime_ns, status.st_size)
-                kept = self._kept.get(path)
-                if kept is not None and kept[0] == mark:
-                    return kept[1]
+                mark = _mark(os.fstat(file.fileno()))
                 value = self._parse(path, file.read())
         except FileNotFoundError:
             self._kept.pop(path, None)  # what was destroyed must not live on in memory
             return None
         self._kept[path] = (mark, value)
         return value
+
+
+def _mark(status: os.stat_result) -> tuple[int, int, int]:
+    """Return what is another once a file is replaced."""
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _parse_manifest(path: Path, data: bytes) -> tuple[SignedManifest, EpochManifest]:

@@ -59,7 +59,8 @@ class Log:
     Args:
         second: kept apart from `storage`.
         signer: a plain Ed25519 key under the name of the log's origin.
-        policy: what a checkpoint needs to be published.
+        policy: what a checkpoint needs to be published; asked for anew each time if it is told
+            by a function.
         window_s: see `groupcommit`.
 
     Raises:
@@ -74,20 +75,21 @@ class Log:
         second: CheckpointStore,
         signer: Signer,
         *,
-        policy: Policy,
+        policy: Policy | Callable[[], Policy],
         cosign: Cosign,
         clock: Clock,
         window_s: float = WINDOW_S,
     ) -> None:
         if signer.kind is not KeyKind.ED25519:
             raise ValueError("log: signs with a plain Ed25519 key")
-        if all(log.key != signer.key for log in policy.logs):
+        told = policy if callable(policy) else lambda: policy
+        if all(log.key != signer.key for log in told().logs):
             raise ConfigError(f"policy: does not list the key of {signer.name}; add its log line")
         self.origin = signer.name
         self._storage = storage
         self._second = second
         self._signer = signer
-        self._policy = policy
+        self._policy = told
         self._cosign = cosign
         self._clock = clock
         self._broken = False
@@ -292,7 +294,7 @@ class Log:
 
     def _publish(self, note: Note) -> Note:
         try:
-            ours = self._policy.verify(note).checkpoint
+            ours = self._policy().verify(note).checkpoint
         except InvalidProofError as error:
             raise NotWitnessedError(f"not published: {error}") from error
         while True:

@@ -1,7 +1,8 @@
 """Deciding again what stands in an organisation's own log.
 
 The record of each decision lies in the private part of its entry, to which the entry is bound
-by its commitment. The policies and the agreement are those of that time, found by hash. Where
+by its commitment. The policies and the agreement are those of that time, found by hash, and the
+agreement stands as it stood then, by what had been kept here. Where
 a private part was erased nothing can be decided again, and that is said.
 """
 
@@ -51,16 +52,19 @@ def replay_log(
         LogCorruptError: a private part is not what its entry commits to.
     """
     last = office.storage.edge(origin).size if end is None else end
+    used: dict[bytes, int] = {}
     for first in range(start, last, _PIECE):
         try:
             found = office.storage.entries(origin, first, min(first + _PIECE, last))
         except EntryPrunedError:
             continue
         for number, data in enumerate(found, first):
-            yield _replayed(office, Place(origin, number), Entry.decode(data), documents)
+            yield _replayed(office, Place(origin, number), Entry.decode(data), documents, used)
 
 
-def _replayed(office: Office, place: Place, entry: Entry, documents: Documents) -> Replayed:
+def _replayed(
+    office: Office, place: Place, entry: Entry, documents: Documents, used: dict[bytes, int]
+) -> Replayed:
     try:
         record = office.parts.read(place, entry.commitment).decision
     except (PartErasedError, UnknownPartError) as error:
@@ -73,7 +77,9 @@ def _replayed(office: Office, place: Place, entry: Entry, documents: Documents) 
         decision = Decision.decode(record.encode())
     except MalformedMessageError as error:
         raise LogCorruptError(f"entry {place.index}: its record is none: {error}") from error
-    again = replay(decision, office.policies, office.agreements, documents)
+    if decision.agreement is not None:
+        used.setdefault(decision.agreement, decision.at)
+    again = replay(decision, office.policies, office.agreements, documents, used=used)
     return Replayed(place, entry, (*_against(entry, decision), *again))
 
 

@@ -3,13 +3,17 @@
 An auditor who has the three needs nobody's word: the same policies over the same situation
 give the same answer, and the situation is what that agreement says, or the difference is
 named. What cannot be made again, because something was not kept, is a difference too.
+
+Whether the agreement was in force is judged by what was kept here at the decision's time: a
+version that superseded it, or a revocation that came, only later changes nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from compliance.agreement.coverage import Coverage, Documents, question_of
 from compliance.agreement.document import Agreement
-from compliance.agreement.revocation import MAX_CLOCK_SKEW_S
 from compliance.agreement.store import AgreementStore, State
 from compliance.errors import ComplianceError
 from compliance.policy.decision import AGREEMENT, Decision
@@ -23,14 +27,17 @@ def replay(
     policies: PolicyStore,
     agreements: AgreementStore,
     documents: Documents = lambda _digest: None,
+    *,
+    used: Mapping[bytes, int] | None = None,
 ) -> tuple[str, ...]:
     """Return every difference between a record and the decision made again; none is the proof.
 
     Args:
         documents: finds run plans and epoch terms by hash, for the questions about them.
+        used: since when agreements, by hash, are known to have been decided by.
     """
     return (*_policy_differences(record, policies), *_agreement_differences(
-        record, agreements, documents
+        record, agreements, documents, used or {}
     ))  # fmt: skip
 
 
@@ -57,7 +64,10 @@ def _policy_differences(record: Decision, policies: PolicyStore) -> list[str]:
 
 
 def _agreement_differences(
-    record: Decision, agreements: AgreementStore, documents: Documents
+    record: Decision,
+    agreements: AgreementStore,
+    documents: Documents,
+    used: Mapping[bytes, int],
 ) -> list[str]:
     situation = record.situation
     if record.agreement is None:
@@ -69,18 +79,14 @@ def _agreement_differences(
         return found + _coverage_differences(situation.coverage, NONE_IN_FORCE)
     try:
         agreement = agreements.load(record.agreement).agreement
-        state = agreements.state(record.agreement, record.at)
-        # A revocation counts from a little before its date, because clocks differ: a decision
-        # of that moment was right if the revocation was not here yet.
-        before = agreements.state(record.agreement, record.at - MAX_CLOCK_SKEW_S)
+        states = agreements.states_then(record.agreement, record.at, used)
         expected = _asked_again(record, agreement, documents)
     except (ComplianceError, ProtocolError) as error:
         return [str(error)]
     found = []
-    possible = {item is State.IN_FORCE for item in (state, before)}
-    if situation.agreement_in_force not in possible:
+    if situation.agreement_in_force not in {item is State.IN_FORCE for item in states}:
         recorded = "in force" if situation.agreement_in_force else "not in force"
-        found.append(f"agreement: recorded as {recorded}, it was {state.replace('_', ' ')}")
+        found.append(f"agreement: recorded as {recorded}, it was {states[0].replace('_', ' ')}")
     return found + _coverage_differences(situation.coverage, expected)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from compliance.errors import LogConflictError, LogCorruptError
@@ -91,21 +91,29 @@ class DatabaseJournal:
             StateUnavailableError: it is open whether the record is there; if it is, the next
                 `exclusive` gives it.
         """
+        self.append_all((record,))
+
+    def append_all(self, records: Sequence[bytes]) -> None:
+        """Write records, in this order and in one commit: all of them are there, or none."""
         work = self._work
         if work is None or not work.is_ours or self._is_closed:
             raise RuntimeError("journal: append outside of exclusive, or closed")
-        if not 1 <= len(record) <= MAX_RECORD:
-            raise ValueError(f"record: {len(record)} bytes, expected 1 to {MAX_RECORD}")
+        size, chain = self._size, self._chain
+        rows: list[tuple[int, bytes]] = []
+        for record in records:
+            if not 1 <= len(record) <= MAX_RECORD:
+                raise ValueError(f"record: {len(record)} bytes, expected 1 to {MAX_RECORD}")
+            rows.append((size, record))
+            size, chain = size + 1, _next(chain, size, record)
         if not work.is_begun:
             self._take_again(work)
-        chain = _next(self._chain, self._size, record)
-        work.run(_ADD, (self._row, self._size, record))
-        work.run(_MOVE_ON, (self._size + 1, chain, self._row))
+        work.run_each(_ADD, [(self._row, *row) for row in rows])
+        work.run(_MOVE_ON, (size, chain, self._row))
         if work.is_grouped:
             work.on_undone(self._undo)
         else:
             work.commit()
-        self._size, self._chain = self._size + 1, chain
+        self._size, self._chain = size, chain
 
     @contextmanager
     def _held(self, work: Work) -> Iterator[None]:

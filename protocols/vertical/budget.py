@@ -24,7 +24,8 @@ def noise_multiplier_of_share(plan: TrainingPlan, share: float) -> float:
 
 def own_event(plan: TrainingPlan, name: str) -> DpEvent | None:
     """Return what a partner pays before the head, by itself or with others; None if nothing."""
-    kind = next(kind for kind in plan.kinds if name in kind.names)
+    partner = plan.partner(name)
+    kind = next(kind for kind in plan.kinds if partner in kind.members)
     events: list[DpEvent] = _shared_once(plan, kind)
     neural = kind.first.encoder.neural
     if neural is not None:

@@ -105,11 +105,11 @@ class Agreements:
                 self._check_room(caller)
                 self._check_signing(agreement, bundle.signed.signatures.keys())
                 self.store.shelf.put_new(_note(agreement.digest, caller), b"")
-                self.store.keep(bundle.signed, profile=profile)
+                self.store.keep(bundle.signed, profile=profile, now=self.clock.now())
                 return self._standing(agreement.digest, is_new=True)
             signers = known[agreement.digest].signers
             self._check_signing(agreement, bundle.signed.signatures.keys() - set(signers))
-            self.store.keep(bundle.signed)
+            self.store.keep(bundle.signed, now=self.clock.now())
             standing = self._standing(agreement.digest)
         return Standing(standing.version, standing.state, standing.version.signers != signers)
 
@@ -125,7 +125,7 @@ class Agreements:
             version = self._version(caller, digest)
             if caller not in version.signers:
                 self._check_signing(version.agreement, {caller})
-            is_new = self.store.keep_signature(digest, caller, signature)
+            is_new = self.store.keep_signature(digest, caller, signature, now=self.clock.now())
             return self._standing(digest, is_new=is_new)
 
     def revoke(self, caller: str, revocation: Revocation) -> Standing:

@@ -22,6 +22,7 @@ from server.api.retiring import RETIRING, Retirement
 from server.api.versions import Wire
 from server.enrolment.routes import router as enrolment
 from server.log.routes import router as log
+from server.lookup.routes import evaluating
 from server.lookup.routes import router as lookup
 from server.tables.acknowledging import router as acknowledging
 from server.tables.routes import router as tables
@@ -81,6 +82,7 @@ def describe_app(retiring: Mapping[str, Retirement] = RETIRING) -> FastAPI:
     )
     # Acknowledgements before tables: the last part of their path is no version.
     for router in (
+        evaluating,
         lookup,
         acknowledging,
         tables,

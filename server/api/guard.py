@@ -14,7 +14,6 @@ from collections import Counter
 from time import monotonic
 from typing import Any
 
-from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,13 +38,17 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _REVOKED = Problem(403, "This partner was revoked.", tells=False)
 REVOKED_CODE = "partner_revoked"
 _NO_ANSWER = 499  # the client was gone before there was one
-_HEADERS = {
-    "Strict-Transport-Security": "max-age=31536000",
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+# As ASGI has them: in small letters.
+_HEADERS = (
+    (b"strict-transport-security", b"max-age=31536000"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_DEFAULTS = ((b"cache-control", b"no-store"),)
+_ID = b"x-request-id"
+_NAMES = frozenset({_ID, *(name for name, _ in _HEADERS)})
 
 
 class Guard:
@@ -142,12 +145,11 @@ class _Exchange:
         """Pass on what the application sends, with our headers on its start."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message.setdefault("headers", [])
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self.id
-            headers.setdefault("Cache-Control", "no-store")
-            for name, value in _HEADERS.items():
-                headers[name] = value
+            found = [item for item in message.get("headers", ()) if item[0] not in _NAMES]
+            names = {name for name, _ in found}
+            found += (item for item in _DEFAULTS if item[0] not in names)
+            found.append((_ID, self.id.encode()))
+            message["headers"] = [*found, *_HEADERS]
         await self._send(message)
 
     def warn(self, code: str, why: str) -> None:

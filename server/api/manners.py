@@ -75,20 +75,17 @@ class Manners:
             scope["method"] = "HEAD"
 
     def _complete(self, scope: Scope, message: Message) -> None:
-        message.setdefault("headers", [])
-        headers = MutableHeaders(scope=message)
         if message["status"] == _NOT_ALLOWED and (allowed := allowed_methods(scope)):
             # The framework names the methods of the first route of several with this path.
-            headers["Allow"] = ", ".join(allowed)
+            _headers_of(message)["Allow"] = ", ".join(allowed)
         operation = getattr(scope.get("route"), "operation_id", None)
         if (ending := self._retiring.get(str(operation))) is not None:
             for name, value in ending.headers().items():
-                headers[name] = value
+                _headers_of(message)[name] = value
 
 
 def refuse_head(scope: Scope) -> Response | None:
     """Judge what the head of a request says of itself; None if there is nothing against it."""
-    headers = Headers(scope=scope)
     if scope["http_version"] != _VERSION:
         return _refuse(problems.VERSION)
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET_SIZE:
@@ -96,7 +93,9 @@ def refuse_head(scope: Scope) -> Response | None:
     # One that came in a single piece was never incomplete, which is what the parser limits.
     if sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > MAX_HEAD_SIZE:
         return _refuse(problems.HEAD_TOO_LARGE)
-    if "transfer-encoding" in headers and "content-length" in headers:
+    headers = Headers(scope=scope)
+    names = {name for name, _ in scope["headers"]}
+    if {b"transfer-encoding", b"content-length"} <= names:
         return _refuse(problems.TWO_LENGTHS)
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         return _refuse(problems.CONTENT_ENCODING, {"Accept-Encoding": "identity"})
@@ -117,6 +116,11 @@ def allowed_methods(scope: Scope) -> tuple[str, ...]:
         return ()
     head = ["HEAD"] if "GET" in found else []
     return (*found, *head, "OPTIONS")
+
+
+def _headers_of(message: Message) -> MutableHeaders:
+    message.setdefault("headers", [])
+    return MutableHeaders(scope=message)
 
 
 def _refuse(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:

@@ -188,6 +188,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "The id was used for another request.",
         "Draw a new id; repeat a request only with the very same bytes.",
     ),
+    "restored": (
+        f"The hub was put back from a backup and is not settled. {_NO_ROUTE}",
+        "Its operator runs `lianfang-hub settle`.",
+    ),
     "rogue_holder": (
         "A holder broke the rules of a key set-up. It is not repeated with it.",
         _OPERATOR,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 
+from compliance.backup.settled import RestoredError
 from compliance.errors import BudgetExhaustedError, LogConflictError
 from compliance.incidents.errors import IncidentError
 from compliance.log.alarms import UnknownAlarmError
@@ -57,6 +58,7 @@ _BELOW: tuple[type[Exception], ...] = (
     OutOfTurnError,
     PartErasedError,
     PolicyError,
+    RestoredError,
     RogueHolderError,
     ScopeError,
     StaffError,

@@ -27,6 +27,7 @@ _log = logging.getLogger("lianfang.api")
 KEEP_ALIVE_S = 30
 _STOP_S = 5
 _BACKLOG = 256
+_READ_SIZE = 32 << 10
 
 
 class ApiServer:
@@ -163,7 +164,19 @@ class _Loop(asyncio.SelectorEventLoop):
         made: asyncio.Transport = super()._make_ssl_transport(  # type: ignore[misc]  # not in stubs
             rawsock, *args, **kwargs
         )
+        _shrink(made)
         return made
+
+
+def _shrink(transport: Any) -> None:
+    """Have a connection read into a small buffer: it is there for as long as the connection.
+
+    asyncio takes 256 KiB for each (CPython 3.11 to 3.13); a record of TLS has at most 16.
+    """
+    protocol = transport._ssl_protocol  # noqa: SLF001  # there is no setting for it
+    protocol.max_size = _READ_SIZE
+    protocol._ssl_buffer = bytearray(_READ_SIZE)  # noqa: SLF001  # as above
+    protocol._ssl_buffer_view = memoryview(protocol._ssl_buffer)  # noqa: SLF001  # as above
 
 
 def _tell_handshake(host: str, waiter: asyncio.Future[None]) -> None:

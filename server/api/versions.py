@@ -6,7 +6,6 @@ of a hub's health, and people who read its document, need no version.
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,6 +14,8 @@ from protocols.versions import HEADER, IncompatibleVersionError, offer, require_
 from server.api.problems import answer_error
 
 _PREFIX = "/v1/"
+_NAME = HEADER.encode()
+_REMEMBERED = 16
 
 
 class Wire:
@@ -27,6 +28,8 @@ class Wire:
     def __init__(self, app: ASGIApp, *, ours: str = offer()) -> None:
         self._app = app
         self._ours = ours
+        self._told = (_NAME, ours.encode())
+        self._neighbours: set[bytes] = set()  # what was offered and found good
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -36,8 +39,8 @@ class Wire:
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message.setdefault("headers", [])
-                MutableHeaders(scope=message)[HEADER] = self._ours
+                found = [item for item in message.get("headers", ()) if item[0] != _NAME]
+                message["headers"] = [*found, self._told]
             await send(message)
 
         refusal = self._refuse(scope)
@@ -46,10 +49,15 @@ class Wire:
     def _refuse(self, scope: Scope) -> Response | None:
         if not scope["path"].startswith(_PREFIX):
             return None
-        found = Headers(scope=scope).getlist(HEADER)
+        found = [value for name, value in scope["headers"] if name == _NAME]
+        if len(found) == 1 and found[0] in self._neighbours:
+            return None
         try:
             # Two of them are no offer, joined as they may be by whatever stands before the hub.
-            require_neighbours(hub=self._ours, node=", ".join(found))
+            node = b", ".join(found).decode("latin-1")
+            require_neighbours(hub=self._ours, node=node)
         except (IncompatibleVersionError, MalformedMessageError) as error:
             return answer_error(error)
+        if len(found) == 1 and len(self._neighbours) < _REMEMBERED:
+            self._neighbours.add(found[0])
         return None

@@ -112,6 +112,7 @@ def open_holding(
 def identities_of(home: HubHome) -> Callable[[str], Ed25519PublicKey | None]:
     """Return a look-up of identity keys by name: the hub's own, and the partners' that joined."""
     ours = home.identity_key().public_key()
+    keys: dict[str, Ed25519PublicKey] = {}  # by their text, as many as there are partners
 
     def find(name: str) -> Ed25519PublicKey | None:
         if name == HUB:
@@ -120,6 +121,9 @@ def identities_of(home: HubHome) -> Callable[[str], Ed25519PublicKey | None]:
             text = home.partner(name)["identity"]
         except UnsupportedParameterError:
             return None
-        return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
+        known = keys.get(text)
+        if known is None:
+            known = keys[text] = Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
+        return known
 
     return find

@@ -12,6 +12,7 @@ may open the log and append to it; the one that serves the hub publishes it.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -23,8 +24,9 @@ from typing import Self
 from compliance.agreement.store import AgreementStore
 from compliance.agreement.vocabulary import Role
 from compliance.clock import Clock, SystemClock
+from compliance.configuration import ConfigError
 from compliance.log.alarms import LogAlarms
-from compliance.log.log import Cosign, Log
+from compliance.log.log import Cosign, Log, Prove
 from compliance.log.private import PrivateParts
 from compliance.log.second import CheckpointStore, FileCheckpoints
 from compliance.log.storage import Storage
@@ -35,7 +37,7 @@ from compliance.office.once import Alone
 from compliance.office.opening import AUDIT, DOCUMENTS, FOLDER, SECOND
 from compliance.policy.store import PolicyStore
 from compliance.shelf import Shelf
-from protocols.tlog.note import VerifierKey
+from protocols.tlog.note import Note, SignatureLine, VerifierKey
 from protocols.tlog.policy import NONE, Policy
 from protocols.tlog.policy import Log as ListedLog
 from server.home import HubHome
@@ -45,6 +47,7 @@ from server.log.board import FOLDER as BOARD
 from server.log.board import Board
 from server.log.following import FollowingCheckpoints
 from server.log.journal import HubJournal
+from server.log.listing import Listing
 from server.log.places import Asks
 from server.log.publishing import Publishing
 from server.log.storages import storage_of
@@ -52,8 +55,10 @@ from server.log.witnesses import Witnesses
 from server.log.witnessing import AskedWitness, Witnessing
 from server.office import agreements_of, policies_of
 
+_log = logging.getLogger("lianfang.log")
 WITNESSES = "witnesses.json"
 ALARMS = "alarms"
+Listed = Callable[[], Witnesses | None]
 
 
 @dataclass(slots=True)
@@ -71,9 +76,14 @@ class HubLog:
     office: Office = field(repr=False)
     journal: HubJournal = field(repr=False)
     keys: LogKeys = field(repr=False)
-    witnesses: Witnesses | None = None
     publishing: Publishing | None = None
+    _listed: Listed = field(default=lambda: None, repr=False)
     _ending: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    @property
+    def witnesses(self) -> Witnesses | None:
+        """Who cosigns at this moment; None where nobody is listed."""
+        return self._listed()
 
     @property
     def key(self) -> VerifierKey:
@@ -159,7 +169,7 @@ def open_log(home: HubHome, *, clock: Clock | None = None, links: Asks | None = 
             policies=policies_of(home),
             documents=keeping.shelf(DOCUMENTS),
             workers=_workers(keeping) if keeping.is_shared else None,
-            witnesses=Witnesses.load(path) if path.exists() else None,
+            witnesses=Listing(path),
             links=links,
             folder=folder,
             ending=ending,
@@ -185,7 +195,7 @@ def assemble(
     policies: PolicyStore,
     documents: Path | Shelf | None = None,
     workers: Workers | None = None,
-    witnesses: Witnesses | None = None,
+    witnesses: Witnesses | Listed | None = None,
     links: Asks | None = None,
     random: Callable[[int], bytes] = os.urandom,
     ending: ExitStack | None = None,
@@ -194,19 +204,22 @@ def assemble(
 
     Args:
         documents: where plans and terms are kept; None for a directory beside `folder`.
+        witnesses: who cosigns, or what tells it each time.
         workers: how several processes take turns; None where one alone serves.
         ending: what is to be given back after all of the log's own.
     """
+    listed: Listed = witnesses if callable(witnesses) else lambda: witnesses
 
     def policy(origin: str) -> Policy:
         # No policy lists a key twice, and the key of all years is one: each has its own.
-        return policy_of(witnesses, [keys.signer(origin).key])
+        return policy_of(listed(), [keys.signer(origin).key])
 
     with ending or ExitStack() as stack:
         witnessing = None
+        cosign: Cosign = lambda _note, _prove: []  # noqa: E731  replaced where it publishes
         if links is not None:
-            witnessing = _witnessing(
-                witnesses=witnesses,
+            witnessing, cosign = _witnessing(
+                listed=listed,
                 policy=policy,
                 storage=storage,
                 clock=clock,
@@ -214,7 +227,6 @@ def assemble(
                 links=links,
                 ending=stack,
             )
-        cosign: Cosign = (lambda _note, _prove: []) if witnessing is None else witnessing.cosign
         yearly = YearlyLog(
             storage,
             prefix,
@@ -223,7 +235,7 @@ def assemble(
                 storage,
                 second,
                 keys.signer(origin),
-                policy=policy(origin),
+                policy=lambda: policy(origin),
                 cosign=cosign,
                 clock=clock,
             ),
@@ -256,7 +268,7 @@ def assemble(
             )
             stack.callback(publishing.stop)
         return HubLog(
-            prefix, storage, yearly, office, journal, keys, witnesses, publishing, stack.pop_all()
+            prefix, storage, yearly, office, journal, keys, publishing, listed, stack.pop_all()
         )
 
 
@@ -269,26 +281,43 @@ def policy_of(witnesses: Witnesses | None, keys: list[VerifierKey]) -> Policy:
 
 def _witnessing(
     *,
-    witnesses: Witnesses | None,
+    listed: Listed,
     policy: Callable[[str], Policy],
     storage: Storage,
     clock: Clock,
     folder: Path,
     links: Asks,
     ending: ExitStack,
-) -> Witnessing:
+) -> tuple[Witnessing, Cosign]:
     alarms = LogAlarms(folder / ALARMS)
     ending.callback(alarms.close)
-    asked = [
-        AskedWitness(item.name, item.keys, item.place(links, folder))
-        for item in (witnesses.listed if witnesses is not None else ())
-    ]
+
+    def asked() -> list[AskedWitness]:
+        found = listed()
+        return [
+            AskedWitness(item.name, item.keys, item.place(links, folder))
+            for item in (found.listed if found is not None else ())
+        ]
+
+    seen = listed()  # before they are asked for: what changes meanwhile is found later
     made = Witnessing(
-        asked,
+        asked(),
         policy_of=policy,
         alarms=alarms,
         size_of=lambda origin: storage.edge(origin).size,
         clock=clock,
     )
     ending.callback(made.close)
-    return made
+
+    def cosign(note: Note, prove: Prove) -> list[SignatureLine]:
+        nonlocal seen
+        found = listed()
+        if found != seen:
+            seen = found
+            try:
+                made.follow(asked())
+            except ConfigError as error:
+                _log.error("the former witnesses are asked: %s", error)
+        return made.cosign(note, prove)
+
+    return made, cosign

@@ -68,6 +68,12 @@ class Outcomes:
         self._lock = threading.Lock()
         self._states = {name: WitnessState(name) for name in names}
 
+    def follow(self, names: Iterable[str]) -> None:
+        """Keep the states of these witnesses from now on; those that stay have theirs."""
+        with self._lock:
+            before = self._states
+            self._states = {name: before.get(name, WitnessState(name)) for name in names}
+
     def states(self) -> list[WitnessState]:
         """Return what became of the last request to each witness."""
         with self._lock:
@@ -80,7 +86,9 @@ class Outcomes:
     def tell(self, name: str, standing: Standing, text: str) -> None:
         """Take down that a witness did not cosign."""
         with self._lock:
-            before = self._states[name]
+            before = self._states.get(name)
+            if before is None:
+                return  # removed while it was asked
             self._states[name] = replace(before, standing=standing, text=text)
         if (before.standing, before.text) != (standing, text):
             _log.warning("witness %s: %s: %s", name, standing, text)
@@ -89,6 +97,8 @@ class Outcomes:
         """Take down that a witness cosigned, which settles its doubts about this log."""
         now = self._clock.now()
         with self._lock:
+            if name not in self._states:
+                return  # removed while it was asked
             self._states[name] = WitnessState(name, Standing.COSIGNED, checkpoint.size, now)
         try:
             for raised in self._alarms.open():

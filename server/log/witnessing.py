@@ -77,9 +77,7 @@ class Witnessing:
         self._known: dict[tuple[str, str], int] = {}
         # One request to a witness at a time: one that hangs holds one thread, not all.
         self._turns = {item.name: threading.Lock() for item in witnesses}
-        self._pool = ThreadPoolExecutor(
-            max(1, len(self._witnesses)), thread_name_prefix="witnessing"
-        )
+        self._pool = _pool(self._witnesses)
 
     def cosign(self, note: Note, prove: Prove) -> list[SignatureLine]:
         """Return the cosignatures over a signed checkpoint that came in time.
@@ -103,6 +101,21 @@ class Witnessing:
             if len(lines) > had and self._is_enough(note, lines):
                 ends_at = min(ends_at, monotonic() + self._grace_s)
         return lines
+
+    def follow(self, witnesses: Sequence[AskedWitness]) -> None:
+        """Ask these witnesses from now on; not while `cosign` runs.
+
+        A request that still hangs is not waited for.
+        """
+        former, pool = self._witnesses, self._pool
+        self._outcomes.follow([item.name for item in witnesses])
+        for item in witnesses:
+            self._turns.setdefault(item.name, threading.Lock())
+        self._witnesses = tuple(witnesses)
+        self._pool = _pool(self._witnesses)
+        pool.shutdown(wait=False, cancel_futures=True)
+        for item in former:
+            item.place.close()
 
     def states(self) -> list[WitnessState]:
         """Return what became of the last request to each witness."""
@@ -189,6 +202,10 @@ class Witnessing:
         else:
             self._outcomes.fell_behind(exchange, known)
         return False
+
+
+def _pool(witnesses: Sequence[AskedWitness]) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, len(witnesses)), thread_name_prefix="witnessing")
 
 
 class _Proofs:

@@ -14,6 +14,7 @@ from protocols.epoch.manifest import SignedManifest
 from protocols.lookup.request import SignedRequest
 from protocols.oprf.suite import MAX_BATCH
 from server.api.bodies import read_body
+from server.api.direct import DirectRoute
 from server.api.documents import ETAG, Responses, binary, body, refusals
 from server.api.errors import IdempotencyKeyError
 from server.api.files import REVALIDATE, bytes_response
@@ -29,6 +30,7 @@ MAX_REQUEST_SIZE = 32 * MAX_BATCH + 4096
 _SPENT = 429
 
 router = APIRouter(tags=["lookup"])
+evaluating = APIRouter(tags=["lookup"], route_class=DirectRoute)
 
 
 class QuotaDocument(BaseModel):
@@ -62,7 +64,7 @@ _MANIFEST: Responses = {
 }
 
 
-@router.post(
+@evaluating.post(
     "/v1/evaluations",
     operation_id="evaluate",
     response_class=Response,

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
-from time import monotonic
+from dataclasses import dataclass, field
 
 from protocols.errors import MalformedMessageError
 from protocols.link import TransportError
@@ -38,7 +37,10 @@ class HolderRefusedError(Exception):
 
 @dataclass(slots=True)
 class _Waiting:
+    """One ask; `woken` is free once there is a reply, or none will come."""
+
     reply: Answer | Refusal | None = None
+    woken: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Stream:
@@ -47,7 +49,6 @@ class Stream:
     def __init__(self, name: str) -> None:
         self.name = name
         self._lock = threading.Lock()
-        self._arrived = threading.Condition(self._lock)
         self._departed = threading.Condition(self._lock)
         self._outgoing: deque[bytes] = deque([Greeting(name).encode()])
         self._waiting: dict[int, _Waiting] = {}
@@ -61,21 +62,19 @@ class Stream:
             HolderRefusedError: the node says no, and why.
             TransportError: no answer in time, the stream has ended, or too much waits.
         """
-        ends_at = monotonic() + timeout_s
         with self._lock:
             number, waiting = self._enqueue(kind, body)
-            try:
-                while waiting.reply is None:
-                    self._check_open()
-                    left_s = ends_at - monotonic()
-                    if left_s <= 0:
-                        raise self._failure(f"no answer within {timeout_s:g} s")
-                    self._arrived.wait(left_s)
-            finally:
+        try:
+            waiting.woken.acquire(timeout=max(0.0, timeout_s))
+        finally:
+            with self._lock:
                 del self._waiting[number]
-        if isinstance(waiting.reply, Refusal):
-            raise HolderRefusedError(self.name, waiting.reply.code, waiting.reply.text)
-        return waiting.reply.body
+                reply, ended = waiting.reply, self._ended
+        if reply is None:
+            raise self._failure(ended or f"no answer within {timeout_s:g} s")
+        if isinstance(reply, Refusal):
+            raise HolderRefusedError(self.name, reply.code, reply.text)
+        return reply.body
 
     def accept(self, data: bytes) -> None:
         """File one frame of the node; a late answer, that nobody waits for, is dropped.
@@ -90,9 +89,9 @@ class Stream:
             if frame.number >= self._next:
                 raise MalformedMessageError("standing frame: answers what was never asked")
             waiting = self._waiting.get(frame.number)
-            if waiting is not None and waiting.reply is None:
+            if waiting is not None and waiting.reply is None and self._ended is None:
                 waiting.reply = frame
-                self._arrived.notify_all()
+                waiting.woken.release()
 
     def next_frame(self) -> bytes | None:
         """Wait for the next frame to send; None once the stream has ended."""
@@ -108,7 +107,9 @@ class Stream:
             if self._ended is None:
                 self._ended = reason
                 self._outgoing.clear()
-            self._arrived.notify_all()
+                for waiting in self._waiting.values():
+                    if waiting.reply is None:
+                        waiting.woken.release()
             self._departed.notify_all()
 
     def _enqueue(self, kind: str, body: bytes) -> tuple[int, _Waiting]:
@@ -119,6 +120,7 @@ class Stream:
         frame = Ask(number, kind, body).encode()
         self._next += 1
         waiting = self._waiting[number] = _Waiting()
+        waiting.woken.acquire()
         self._outgoing.append(frame)
         self._departed.notify()
         return number, waiting

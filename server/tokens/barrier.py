@@ -19,7 +19,6 @@ import re
 from typing import Any
 
 from fastapi import Request
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.api.errors import ApiError, NotReadyError
@@ -43,10 +42,12 @@ class TokenBarrier:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http":
-            shown = Headers(scope=scope).getlist("authorization")
+            shown = [value for name, value in scope["headers"] if name == b"authorization"]
             try:
                 if shown:
-                    scope.setdefault("extensions", {})[SCOPES] = _judge(scope, shown)
+                    scope.setdefault("extensions", {})[SCOPES] = _judge(
+                        scope, [value.decode("latin-1") for value in shown]
+                    )
             except ApiError as error:
                 _tell(scope, error)
                 await answer_error(error)(scope, receive, send)

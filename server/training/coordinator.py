@@ -31,6 +31,8 @@ _LAST = PHASES[-1]
 _WIND_UP_S = 60
 # The code of a partner that was given up because another one fell out.
 ABANDONED = "abandoned"
+# The code of a partner that was shut out while the run went on.
+REVOKED = "revoked"
 # The log did not take the end of the run.
 _UNENTERED = frozenset({StorageError.code, LogCorruptError.code})
 # How much earlier a partner gives up than the hub, so that its reply still arrives and only
@@ -47,6 +49,18 @@ class Failure:
 
 
 Answers = Mapping[str, PhaseReply | Failure]
+IsRevoked = Callable[[str], bool]
+"""Whether a partner is shut out by now; asked often, and never raises."""
+
+
+def nobody_revoked(_name: str) -> bool:
+    """Hold everybody for a partner."""
+    return False
+
+
+def revoked() -> Failure:
+    """Return what stands for the answer of a partner that is shut out."""
+    return Failure(REVOKED, "the partner was revoked while the run went on")
 
 
 class PhaseGrid(Protocol):
@@ -131,6 +145,7 @@ class Coordinator:
         record: makes a state durable; called after every transition.
         clock: Unix seconds.
         stopwatch: monotonic seconds, for how long a phase took.
+        is_revoked: such a partner ends the run, and is asked for nothing more.
     """
 
     def __init__(
@@ -142,6 +157,7 @@ class Coordinator:
         record: Callable[[RunState], None],
         clock: Callable[[], int],
         stopwatch: Callable[[], float] = time.monotonic,
+        is_revoked: IsRevoked = nobody_revoked,
     ) -> None:
         self._plan = plan
         self._grid = grid
@@ -149,6 +165,7 @@ class Coordinator:
         self._record = record
         self._clock = clock
         self._stopwatch = stopwatch
+        self._is_revoked = is_revoked
         self._state = RunState(plan.run, State.RUNNING, plan.nodes)
 
     def run(self) -> RunState:
@@ -186,6 +203,7 @@ class Coordinator:
         attempt, failed = 0, 0
         while True:
             attempt += 1
+            self._check_revoked(phase)
             bodies = self._own_part(phase, lambda: self._conduct.before(phase, self._state.nodes))
             answers = self._ask(phase, bodies, attempt)
             if self._heed_refusals(phase, answers):
@@ -208,6 +226,12 @@ class Coordinator:
         }
         self._own_part(phase, lambda: self._conduct.after(phase, replies))
 
+    def _check_revoked(self, phase: str) -> None:
+        """End the run if a partner was shut out since it was asked last."""
+        gone = [name for name in self._state.nodes if self._is_revoked(name)]
+        if gone:
+            self._end(State.FAILED, [_trouble(phase, name, revoked()) for name in gone])
+
     def _ask(self, phase: str, bodies: Mapping[str, str], attempt: int) -> Answers:
         missing = set(self._state.nodes) ^ set(bodies)
         if missing:
@@ -217,8 +241,8 @@ class Coordinator:
         earlier = self._state.steps
         self._move(steps=(*earlier, step))
         began = self._stopwatch()
-        answers = self._grid.ask(
-            phase, bodies, attempt=attempt, deadline_s=self._plan.deadline_s(phase)
+        answers = self._named(
+            self._grid.ask(phase, bodies, attempt=attempt, deadline_s=self._plan.deadline_s(phase))
         )
         nodes = {name: _outcome(answer) for name, answer in answers.items()}
         self._move(
@@ -233,6 +257,15 @@ class Coordinator:
             )
         )
         return answers
+
+    def _named(self, answers: Answers) -> Answers:
+        """Name as revoked whoever failed because of that, however the failure looked from here."""
+        return {
+            name: revoked()
+            if _status(answer) is Status.FAILED and self._is_revoked(name)
+            else answer
+            for name, answer in answers.items()
+        }
 
     def _heed_refusals(self, phase: str, answers: Answers) -> bool:
         """Go on without the partners that refuse, if the plan says so; otherwise end the run.
@@ -257,9 +290,13 @@ class Coordinator:
         return True
 
     def _wind_up(self) -> None:
-        """Ask each partner that accepted the plan to close the run; whoever is silent is left."""
+        """Ask each partner that accepted the plan to close the run; whoever is silent is left.
+
+        A partner that was revoked meanwhile is not asked: it would be waited for in vain.
+        """
         begun = {step.phase for step in self._state.steps}
-        accepted = [name for name in self._state.nodes if self._accepted(name)]
+        left = [name for name in self._state.nodes if not self._is_revoked(name)]
+        accepted = [name for name in left if self._accepted(name)]
         if not accepted or _LAST in begun or _LAST not in self._plan.phases:
             return
         bodies, trouble = self._guard(_LAST, lambda: self._conduct.before(_LAST, accepted))

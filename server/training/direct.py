@@ -18,8 +18,19 @@ from protocols.link import TransportError
 from protocols.phase import LEARN, PhaseReply, PhaseRequest, done
 from server.link.endpoint import LocalEndpoint
 from server.link.relay import Relay
-from server.training.coordinator import Answers, Failure, falls_out, partner_deadline_s
+from server.training.coordinator import (
+    Answers,
+    Failure,
+    IsRevoked,
+    falls_out,
+    nobody_revoked,
+    partner_deadline_s,
+    revoked,
+)
 from server.training.rounds import groups_of, is_done, round_attempt, run_rounds
+
+# How often a partner that is waited for is looked up among the revoked.
+LOOK_EVERY_S = 1.0
 
 
 class LinkGrid:
@@ -27,11 +38,15 @@ class LinkGrid:
 
     One channel for all would end for all when one of them is lost, and nobody could be
     asked to close the run.
+
+    Args:
+        is_revoked: such a partner is not waited for.
     """
 
-    def __init__(self, relay: Relay, run: str) -> None:
+    def __init__(self, relay: Relay, run: str, *, is_revoked: IsRevoked = nobody_revoked) -> None:
         self._relay = relay
         self._run = run
+        self._is_revoked = is_revoked
         self._endpoints: dict[str, LocalEndpoint] = {}
 
     def ask(
@@ -89,15 +104,25 @@ class LinkGrid:
         return None
 
     def _answer(self, name: str, ends_at: float) -> PhaseReply | Failure:
-        try:
-            payload = self._endpoints[name].receive(name, ends_at - monotonic())
-        except TransportError as error:
-            if monotonic() >= ends_at:
-                return Failure("silent", "no reply within the deadline")
-            return Failure(error.code, str(error))
+        payload = self._received(name, ends_at)
+        if isinstance(payload, Failure):
+            return payload
         try:
             return PhaseReply.from_fields(json.loads(payload))
         except MalformedMessageError as error:
             return Failure(error.code, f"the partner's reply could not be read: {error}")
         except (ValueError, AttributeError, TypeError):
             return Failure(MalformedMessageError.code, "the partner's reply is not valid JSON")
+
+    def _received(self, name: str, ends_at: float) -> bytes | Failure:
+        while True:
+            look_at = min(ends_at, monotonic() + LOOK_EVERY_S)
+            try:
+                return self._endpoints[name].receive(name, look_at - monotonic())
+            except TransportError as error:
+                if self._is_revoked(name):
+                    return revoked()
+                if monotonic() >= ends_at:
+                    return Failure("silent", "no reply within the deadline")
+                if monotonic() < look_at:
+                    return Failure(error.code, str(error))

@@ -14,7 +14,16 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from protocols.phase import LEARN, PEER_LOST, PhaseReply, PhaseRequest, done, message_type
-from server.training.coordinator import ABANDONED, Answers, Failure, falls_out, partner_deadline_s
+from server.training.coordinator import (
+    ABANDONED,
+    Answers,
+    Failure,
+    IsRevoked,
+    falls_out,
+    nobody_revoked,
+    partner_deadline_s,
+    revoked,
+)
 from server.training.learning import MaskedFedAvg, MembersGrid, learn_over_flower
 from server.training.reading import read_reply
 from server.training.rounds import groups_of, is_done
@@ -33,6 +42,7 @@ class FlowerGrid:
         run: our name of the run.
         on_loss: is told phase, attempt and name of a partner that has fallen out, so that
             those who wait for it hear of it at once.
+        is_revoked: such a partner is not waited for.
         clock: monotonic seconds.
     """
 
@@ -44,6 +54,7 @@ class FlowerGrid:
         on_loss: Callable[[str, int, str], None] = lambda *_: None,
         join_s: float = JOIN_S,
         grace_s: float = GRACE_S,
+        is_revoked: IsRevoked = nobody_revoked,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -52,6 +63,7 @@ class FlowerGrid:
         self._on_loss = on_loss
         self._join_s = join_s
         self._grace_s = grace_s
+        self._is_revoked = is_revoked
         self._clock = clock
         self._sleep = sleep
 
@@ -63,7 +75,9 @@ class FlowerGrid:
         ids = self._wait_for_nodes(set(bodies), end)
         offline = [name for name in bodies if name not in ids]
         answers: dict[str, PhaseReply | Failure] = {
-            name: Failure("offline", "the partner's node is not connected to the hub")
+            name: revoked()
+            if self._is_revoked(name)
+            else Failure("offline", "the partner's node is not connected to the hub")
             for name in offline
         }
         if offline:
@@ -84,7 +98,12 @@ class FlowerGrid:
         for group in groups_of(bodies):
             nodes = {name: ids[name] for name in group.members}
             members = MembersGrid(
-                self._grid, nodes, grace_s=self._grace_s, clock=self._clock, sleep=self._sleep
+                self._grid,
+                nodes,
+                grace_s=self._grace_s,
+                is_revoked=self._is_revoked,
+                clock=self._clock,
+                sleep=self._sleep,
             )
             strategy = MaskedFedAvg(
                 group, nodes, run=self._run, attempt=attempt, deadline_s=deadline_s
@@ -95,11 +114,16 @@ class FlowerGrid:
         return answers
 
     def _wait_for_nodes(self, names: set[str], end: float) -> dict[str, int]:
-        """Return the node ids of the named partners that are connected."""
+        """Return the node ids of the named partners that are connected and not revoked."""
         end = min(end, self._clock() + self._join_s)
         while True:
-            ids = {node.name: node.node_id for node in self._grid.get_nodes() if node.name in names}
-            if len(ids) == len(names) or self._clock() >= end:
+            gone = {name for name in names if self._is_revoked(name)}
+            ids = {
+                node.name: node.node_id
+                for node in self._grid.get_nodes()
+                if node.name in names - gone
+            }
+            if gone or len(ids) == len(names) or self._clock() >= end:
                 return ids
             self._sleep(POLL_S)
 
@@ -141,6 +165,10 @@ class FlowerGrid:
                 name = waiting.pop(message.metadata.reply_to_message_id, None)
                 if name is not None:
                     answers[name] = read_reply(message)
+            gone = {number: name for number, name in waiting.items() if self._is_revoked(name)}
+            for number, name in gone.items():
+                del waiting[number]
+                answers[name] = revoked()
             fallen = [name for name, answer in answers.items() if falls_out(answer)]
             if fallen and not cut_short:
                 cut_short = True

@@ -20,7 +20,13 @@ from flwr.serverapp.strategy import FedAvg
 from protocols.errors import MalformedMessageError
 from protocols.phase import LEARN, PhaseReply, PhaseRequest, message_type
 from protocols.vertical.averaging import Averaging
-from server.training.coordinator import Failure, falls_out, partner_deadline_s
+from server.training.coordinator import (
+    Failure,
+    IsRevoked,
+    falls_out,
+    nobody_revoked,
+    partner_deadline_s,
+)
 from server.training.reading import read_reply
 from server.training.rounds import Group, is_done, learned, round_attempt, void
 
@@ -128,12 +134,14 @@ class MembersGrid(Grid):
         nodes: Mapping[str, int],
         *,
         grace_s: float,
+        is_revoked: IsRevoked = nobody_revoked,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._grid = grid
         self._nodes = nodes
         self._grace_s = grace_s
+        self._is_revoked = is_revoked
         self._clock = clock
         self._sleep = sleep
 
@@ -184,6 +192,9 @@ class MembersGrid(Grid):
                 found.append(reply)
                 if falls_out(read_reply(reply)):
                     end = min(end, self._clock() + self._grace_s)
+            if any(map(self._is_revoked, self._nodes)):
+                # Its word for the sum does not come: the others' are waited for briefly.
+                end = min(end, self._clock() + self._grace_s)
             if waiting:
                 self._sleep(POLL_S)
         return found

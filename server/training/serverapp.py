@@ -28,6 +28,7 @@ from server.training.conduct import Training
 from server.training.coordinator import Conduct, Coordinator, RunState, State
 from server.training.flower import FlowerGrid
 from server.training.plan import RunFolder, RunPlan
+from server.training.revoked import revoked_at
 from server.training.superlink import HUB_HOME
 
 app = ServerApp()
@@ -104,12 +105,14 @@ def main(grid: Grid, context: Context) -> None:
     def record(state: RunState) -> None:
         folder.store_state(asdict(state) | {"flower_run": context.run_id, "kind": plan.kind})
 
+    is_revoked = revoked_at(home)
     coordinator = Coordinator(
         plan,
-        FlowerGrid(grid, plan.run, on_loss=breaker(home, plan)),
+        FlowerGrid(grid, plan.run, on_loss=breaker(home, plan), is_revoked=is_revoked),
         conduct_for(home, plan),
         record=record,
         clock=lambda: int(time.time()),
+        is_revoked=is_revoked,
     )
     state = coordinator.run()
     if state.state is State.FAILED:

@@ -151,7 +151,7 @@ def run_over_flower(town: Town, run: str, meanwhile=lambda: None) -> tuple[int, 
         text=True,
     )
     meanwhile()
-    output, errors = process.communicate(timeout=600)
+    output, errors = process.communicate(timeout=1800)
     assert output, errors
     return process.returncode, json.loads(output)["state"]
 

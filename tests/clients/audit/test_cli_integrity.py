@@ -56,7 +56,7 @@ def test_log_that_was_changed_on_disk_ends_with_an_error(node):
         assert changed != data
         database.execute("update tlog_entry set data = ? where place = 0", (changed,))
         database.commit()
-    assert "tiles and edge disagree" in run(node, code=3)
+    assert "tiles and edge disagree" in run(node, code=1)
 
 
 def test_neither_log_nor_node_ends_with_4(tmp_path):

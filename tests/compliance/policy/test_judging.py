@@ -138,11 +138,25 @@ def test_replay_after_the_policies_changed_uses_the_old_ones(court):
     assert len(court.judge.policies.digests()) == 2
 
 
-def test_replay_tells_a_backdated_revocation(court):
+def test_replay_goes_by_what_was_here_and_not_by_the_date_of_a_revocation(court):
     decision = check(court)
     word = revoke(court.keys["hub"], court.agreement, "hub", reason="x", now=court.now - 50)
     court.judge.agreements.keep_revocation(word, now=court.now)
+    # It came after the decision, with an earlier date.
+    assert again(court, decision) == ()
+    late = replace(decision, at=court.now + 60)
+    assert any("it was revoked" in difference for difference in again(court, late))
+
+
+def test_replay_goes_by_the_date_of_a_revocation_that_has_no_note(court):
+    decision = check(court)
+    word = revoke(court.keys["hub"], court.agreement, "hub", reason="x", now=court.now - 50)
+    court.judge.agreements.keep_revocation(word, now=court.now)
+    for note in (court.judge.agreements.directory / "kept").iterdir():
+        note.unlink()
+    court.judge.agreements._history = (None, None)
     assert any("it was revoked" in difference for difference in again(court, decision))
+    assert again(court, replace(decision, at=court.now - 60)) == ()
 
 
 def test_damaged_policies_decide_nothing(court):

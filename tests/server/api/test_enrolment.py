@@ -87,12 +87,14 @@ def test_request_waits_and_the_welcome_is_for_its_key(world, invited, site, tmp_
     assert (answer.status_code, answer.json()) == (202, {"number": invited})
     entry = world.entries()[-1]
     assert (entry.act, entry.verb, entry.recipients) == ("join", Verb.ALTER, ("bank",))
-    assert ask(world, invited, site.proof(invited)).json() == {"state": "waiting", "welcome": None}
+    waiting = {"state": "waiting", "welcome": None, "reason": None}
+    assert ask(world, invited, site.proof(invited)).json() == waiting
     welcome = world.home.approve(site.request, world.clock.now())
     Invitations(world.home.root).answer(invited, welcome)
     assert ask(world, invited, site.proof(invited)).json() == {
         "state": "approved",
         "welcome": welcome,
+        "reason": None,
     }
     other = Site(tmp_path / "other")
     refused = [

@@ -46,7 +46,7 @@ def test_without_the_log_no_epoch_begins_and_none_ends(holders):
     assert failed["state"] == "failed"
     assert failed["failures"][0]["code"] == "storage_failed"
     assert holders.holding.store.epochs() == (1,)
-    with pytest.raises(OutOfTurnError, match="log storage failed"):
+    with pytest.raises(OutOfTurnError, match="storage failed"):
         holders.ask(action="end_epoch", epoch=1)
     assert holders.share("hub")
     assert holders.ask(action="epoch_status")["epochs"][0]["state"] == "in force"

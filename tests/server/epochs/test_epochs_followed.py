@@ -1,6 +1,7 @@
 """A worker's copy of the shares: what ends at the hub ends there, what it lacks it tells."""
 
 import shutil
+import time
 
 import pytest
 
@@ -40,6 +41,8 @@ def test_share_of_an_ended_epoch_is_destroyed_in_the_copy(place, worker):
     followed.look()
     assert holding.store.share(1)
     place.ask(action="end_epoch", epoch=1)
+    # What another process changed is seen within a tenth of a second.
+    time.sleep(0.2)
     followed.look()
     with pytest.raises(UnknownEpochError):
         holding.store.share(1)
