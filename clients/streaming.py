@@ -296,11 +296,7 @@ class Stream:
                 or self._dialled != number
                 or (
                     self._connection == number
-                    and (
-                        len(self._outbox) > 0
-                        or self._closing
-                        or self._owes_acknowledgement()
-                    )
+                    and (len(self._outbox) > 0 or self._closing or self._owes_acknowledgement())
                 )
             )
 

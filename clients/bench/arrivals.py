@@ -102,6 +102,7 @@ class _Arrivals:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._room = asyncio.Semaphore(MOST_CONNECTIONS)
         self._found = Arrived()
+        self._failure: BaseException | None = None
         self._begin = 0.0
 
     async def run(self, tick: Tick) -> Arrived:
@@ -115,18 +116,23 @@ class _Arrivals:
             task = asyncio.create_task(self._one(number, due))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
+            task.add_done_callback(self._note)
+            if self._failure is not None:
+                raise self._failure
             if due - told >= 1.0:
                 told = due
                 tick(due)
         if under_way:
             await asyncio.gather(*under_way)
+        if self._failure is not None:
+            raise self._failure
         for _, writer in self._idle:
             writer.close()
         return self._found
 
     async def _one(self, number: int, due: float) -> None:
         async with self._room:
-            reader, writer = self._idle.pop() if self._idle else await self._connect()
+            reader, writer = self._kept() or await self._connect()
             sent = self._make(number)
             writer.write(sent.head + sent.body)
             try:
@@ -146,6 +152,19 @@ class _Arrivals:
             self._found.refused[line] = self._found.refused.get(line, 0) + 1
         elif number % self._every == 0:
             self._found.samples.append((sent.kept, body))
+
+    def _note(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and self._failure is None:
+            self._failure = task.exception()
+
+    def _kept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """Return a connection that is free; the hub closes those that were idle for long."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof() and not writer.is_closing():
+                return reader, writer
+            writer.close()
+        return None
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         self._found.connections += 1
