@@ -50,8 +50,9 @@ GOOD_AFTER_S = 30.0
 SETUP_DEADLINE_S = 60.0
 DAY_S = 24 * 3600.0
 PRESENCE = "node.presence"
-# Evaluations keep both cores of a small machine busy by themselves; a set-up mostly waits.
-THREADS = 6
+# An answer waits for the disk twice, and those of one moment share the waiting; a set-up mostly
+# waits too.
+THREADS = 12
 
 _log = logging.getLogger("lianfang.holder")
 

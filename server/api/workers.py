@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 # A person at a counter asks for a handful of identifiers.
 SMALL_BATCH = 64
-_SMALL_THREADS = 8
+# A lookup mostly waits, for the disk and for other holders: those of one moment share commits.
+_SMALL_THREADS = 16
 _LARGE_THREADS = 2
 T = TypeVar("T")
 

@@ -181,3 +181,25 @@ def test_append_needs_the_lock_and_a_size(path):
     assert read(path) == [b"fine"]
     with pytest.raises(RuntimeError), journal.exclusive():
         pass
+
+
+def test_records_appended_together_are_there_in_order(path):
+    journal = Journal(path)
+    with journal.exclusive():
+        journal.append_all(RECORDS)
+        journal.append(b"later")
+    with journal.exclusive() as records:
+        assert records == []
+    journal.close()
+    assert read(path) == [*RECORDS, b"later"]
+
+
+def test_bad_record_among_others_leaves_nothing(path):
+    journal = Journal(path)
+    with journal.exclusive(), pytest.raises(ValueError, match="record: 0 bytes"):
+        journal.append_all([b"first", b""])
+    with journal.exclusive() as records:
+        assert records == []
+        journal.append(b"second")
+    journal.close()
+    assert read(path) == [b"second"]

@@ -213,6 +213,23 @@ def test_a_revocation_by_any_party_stops_all(town, drafted):
     assert town.in_force("police") is None
     (word,) = town.store("police").revocations(agreed.agreement.digest)
     assert (word.party, word.reason) == ("telecom", "breach")
+    assert f"{agreed.agreement.digest.hex()}.telecom.revocation" in noted(town, "police")
+
+
+def noted(town, name):
+    """Return the documents of which a party, or the hub, noted when it kept them."""
+    shelf = town.store(name).shelf
+    return {item.removeprefix("kept/") for item in shelf.names("kept")}
+
+
+def test_it_is_noted_when_a_signature_was_kept(town, drafted):
+    agreed = drafted()
+    town.sign("insurer", agreed)
+    for name in ("insurer", "police"):
+        town.sync(name)
+    signature = f"{agreed.agreement.digest.hex()}.insurer.signature"
+    assert signature in noted(town, "hub")
+    assert signature in noted(town, "police")
 
 
 def test_a_hub_that_is_away_is_told_and_nothing_is_lost(town, drafted, tmp_path):

@@ -109,6 +109,15 @@ def test_decision_by_a_version_that_was_superseded_already_is_told(case):
     assert "it was superseded" in case.replayed()[2]
 
 
+def test_decision_of_the_very_moment_was_right_by_either_version(case):
+    case.supersede()
+    case.clock.advance(-60 - 20 + 5)  # five seconds after the last signature
+    case.check_by_the_former()
+    case.clock.advance(-20)
+    case.check()
+    assert case.replayed() == {}
+
+
 def test_revocation_counts_from_when_it_came(case):
     case.check(2)
     case.clock.advance(60)

@@ -260,3 +260,15 @@ def test_append_needs_the_block_and_a_size(state):
     assert read(state) == [bytes(MAX_RECORD)]
     with pytest.raises(RuntimeError), journal.exclusive():
         pass
+
+
+def test_records_appended_together_are_one_commit(state):
+    journal = state.journal("book")
+    with journal.exclusive():
+        journal.append_all(RECORDS)
+        assert read_elsewhere(state) == RECORDS
+    with journal.exclusive() as records:
+        assert records == []
+        with pytest.raises(ValueError, match="record: 0 bytes"):
+            journal.append_all([b"next", b""])
+    assert read(state) == RECORDS

@@ -3,6 +3,8 @@
 import asyncio
 import threading
 
+import pytest
+
 from server.api.workers import SMALL_BATCH, Workers
 
 
@@ -26,3 +28,39 @@ def test_lookups_pass_full_pools_of_batches_and_tables():
     workers.close()
     assert found == "light"
     assert not any(waiting)
+
+
+def test_failure_of_the_work_is_its_callers():
+    workers = Workers()
+
+    def fail():
+        raise ValueError("of the work")
+
+    async def run():
+        with pytest.raises(ValueError, match="of the work"):
+            await workers.evaluate(1, fail)
+        return await workers.evaluate(1, lambda: "next")
+
+    assert asyncio.run(run()) == "next"
+    workers.close()
+
+
+def test_work_that_was_not_begun_at_the_end_is_cancelled():
+    workers, gate = Workers(), threading.Event()
+
+    async def run():
+        begun = [asyncio.ensure_future(workers.publish(lambda: gate.wait(10)))]
+        await asyncio.sleep(0.05)
+        waiting = asyncio.ensure_future(workers.publish(lambda: "never"))
+        await asyncio.sleep(0.05)
+        closing = asyncio.ensure_future(asyncio.to_thread(workers.close))
+        await asyncio.sleep(0.05)
+        gate.set()
+        await closing
+        return await asyncio.gather(*begun, waiting, return_exceptions=True)
+
+    finished, cancelled = asyncio.run(run())
+    assert finished is True
+    assert isinstance(cancelled, asyncio.CancelledError)
+    with pytest.raises(RuntimeError, match="closed"):
+        asyncio.run(workers.publish(lambda: "late"))
