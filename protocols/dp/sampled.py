@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -61,13 +62,19 @@ def _divergence(sampled: Sequence[SampledGaussian], mu_squared: float) -> Floats
 def _one_divergence(event: SampledGaussian) -> Floats:
     if event.sample_rate == 1.0:
         return _ORDERS * (event.steps / (2 * event.noise_multiplier**2))
+    return _one_step(event.sample_rate, event.noise_multiplier) * event.steps
+
+
+@lru_cache(maxsize=4096)
+def _one_step(sample_rate: float, noise_multiplier: float) -> Floats:
+    """Return the divergence of one step at each of `_ORDERS`; 50 ms the first time."""
     from opacus.accountants.analysis.rdp import (  # noqa: PLC0415  # over a second; few need it
         compute_rdp,
     )
 
     per_step = compute_rdp(
-        q=event.sample_rate,
-        noise_multiplier=event.noise_multiplier,
+        q=sample_rate,
+        noise_multiplier=noise_multiplier,
         steps=1,
         orders=_WHOLE_ORDERS.tolist(),
     )
@@ -75,4 +82,6 @@ def _one_divergence(event: SampledGaussian) -> Floats:
     moment = np.maximum(0.0, np.asarray(per_step)) * (_WHOLE_ORDERS - 1)
     moment = np.concatenate([[0.0], moment * (1 + _RELATIVE_ERROR) + _ABSOLUTE_ERROR])
     line = np.interp(_ORDERS, np.concatenate([[1.0], _WHOLE_ORDERS]), moment)
-    return np.asarray(line / (_ORDERS - 1) * event.steps, dtype=np.float64)
+    found = np.asarray(line / (_ORDERS - 1), dtype=np.float64)
+    found.setflags(write=False)  # everybody gets the same one
+    return found
