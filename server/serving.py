@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from server.lookups import serve_lookups
 from server.operation.watch import state_of, watch_hub
 from server.standing.forwarding import ACTIONS as FORWARDED
 from server.standing.forwarding import answer_forwarded
-from server.standing.presence import ACTION, Presences, await_present, fetch_presence
+from server.standing.presence import ACTION, Presence, Presences, await_present, fetch_presence
 from server.standing.registry import Standing
 from server.training.conduct import Training
 from server.training.coordinator import Coordinator, RunState
@@ -161,7 +161,7 @@ def run_over_flower(
     register_partners(home, control)
     plan = folder.load_plan()
     await_present(
-        partial(fetch_presence, home),
+        partial(_present, home, control) if wait_s else partial(fetch_presence, home),
         plan.nodes,
         enough=plan.goes_on_with,
         wait_s=wait_s,
@@ -177,6 +177,18 @@ def run_over_flower(
         ):
             return state
         time.sleep(_LOOK_EVERY_S)
+
+
+def _present(home: HubHome, control: ControlClient) -> list[Presence]:
+    """Ask who is there; who waits wants the SuperNodes back too, which dial in their own time."""
+    online = {name for name, node in control.nodes().items() if node.is_online}
+    away = "its SuperNode is not connected"
+    return [
+        replace(presence, connected=False, standing="", reason=away)
+        if presence.is_there and presence.name not in online
+        else presence
+        for presence in fetch_presence(home)
+    ]
 
 
 def run_directly(hub: Hub, run: str) -> RunState:

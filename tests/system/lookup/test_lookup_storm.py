@@ -28,6 +28,7 @@ SEED = int(os.environ.get("LIANFANG_STORM_SEED", "7"))
 PARTNERS = ("insurer", "telecom", "police")
 FRESH = 60_000  # numbers that nobody asked for yet
 CALM_S = 180
+GUST = 0.85
 
 # A desk that looks people up for ever; each answer is on disk before the next question.
 # Arguments: the node, the people by expected light, where to write, a seed.
@@ -123,7 +124,9 @@ class Storm:
             thread.start()
         ends_at = time.monotonic() + seconds
         while time.monotonic() < ends_at:
-            time.sleep(self.chance.uniform(0.3, 4.0))
+            # Gusts, and between them calm enough for a run to get somewhere.
+            gust = self.chance.random() < GUST
+            time.sleep(self.chance.uniform(0.3, 4.0) if gust else self.chance.uniform(10.0, 40.0))
             self.kill_one()
         self.calm.set()
         for thread in threads[1:]:
@@ -241,7 +244,7 @@ def storm(request, make_from_template, people, numbers):
 @pytest.mark.timeout(SECONDS + 900)
 def test_storm_was_one(storm):
     lights = Counter(line[3] for line in storm.lines())
-    assert sum(storm.killed.values()) > SECONDS / 5
+    assert sum(storm.killed.values()) > SECONDS / 12
     assert sum(lights.values()) > SECONDS
     # Most questions were answered: grey is for the moments in which somebody was missing.
     assert lights["grey"] < sum(lights.values()) / 2
