@@ -25,6 +25,7 @@ from compliance.backup.quotas import exhaust_quotas, recover_quotas
 from compliance.backup.settled import Restored, finish, restored
 from compliance.configuration import ConfigError
 from compliance.exports.source import open_source
+from compliance.log.log import verify_own
 from compliance.log.second import FileCheckpoints
 from compliance.log.storage import Storage
 from compliance.office.about import About
@@ -85,7 +86,7 @@ def settle_hub(
             "settle: give --copy of what a partner fetched of the log since, or --seen with the "
             "newest checkpoint of its witnesses; or --unseen, if nobody has either"
         )
-    added = _bring_up(home, given, progress)
+    added = _bring_up(home, given, mark, progress)
     now = int(time.time())
     with open_log(home) as log:
         missed = {
@@ -109,7 +110,11 @@ def settle_hub(
     return outcome
 
 
-def _bring_up(home: HubHome, given: Given, progress: Progress) -> dict[str, int]:
+def _bring_up(home: HubHome, given: Given, mark: Restored, progress: Progress) -> dict[str, int]:
+    """Bring every log up; return how many entries came back since the backup, by origin.
+
+    Counted from the mark: an attempt before this one, refused or killed, may have added them.
+    """
     prefix = f"{home.settings().name}/{AUDIT}"
     with ExitStack() as ending:
         storage = storage_of(home)
@@ -120,8 +125,8 @@ def _bring_up(home: HubHome, given: Given, progress: Progress) -> dict[str, int]
         origins = sorted({*storage.origins(), *(found.checkpoint().origin for found in sources)})
         _check_ours(origins, prefix)
         second = FileCheckpoints(home.root / SECOND)
-        found = {
-            origin: bring_up(
+        for origin in origins:
+            bring_up(
                 storage,
                 second,
                 keys.signer(origin),
@@ -129,9 +134,13 @@ def _bring_up(home: HubHome, given: Given, progress: Progress) -> dict[str, int]
                 copies=[item for item in sources if item.checkpoint().origin == origin],
                 progress=progress,
             )
+        reached = {
+            origin: verify_own(note, keys.signer(origin).key).size
             for origin in origins
+            if (note := second.load(origin)) is not None
         }
-        return {origin: count for origin, count in found.items() if count}
+        since = {origin: size - mark.size_of(origin) for origin, size in reached.items()}
+        return {origin: count for origin, count in since.items() if count > 0}
 
 
 def _check_ours(origins: Iterable[str], prefix: str) -> None:
