@@ -31,13 +31,13 @@ def backup(
     from clients.node.home import Home
     from compliance.backup.asking import backup_material, size_text
     from compliance.backup.making import Subject, make_backup
-    from compliance.backup.progress import bar
     from compliance.backup.settled import check_settled
+    from compliance.progress import progress_bar
 
     name = Home(directory).config().name
     check_settled(directory)
     material = backup_material(key, file, is_new=True)
-    with bar("backup", shown=output is Format.TEXT) as progress:
+    with progress_bar("backup", shown=output is Format.TEXT) as progress:
         subject = Subject(directory, "node", name)
         made = make_backup(subject, file, material, now=int(time.time()), progress=progress)
     logs = [{"origin": log.origin, "size": log.size} for log in made.logs]
@@ -62,11 +62,11 @@ def restore(
     import time
 
     from compliance.backup.asking import backup_material
-    from compliance.backup.progress import bar
     from compliance.backup.restoring import restore_backup
+    from compliance.progress import progress_bar
 
     material = backup_material(key, file, is_new=False)
-    with bar("restore", shown=output is Format.TEXT) as progress:
+    with progress_bar("restore", shown=output is Format.TEXT) as progress:
         mark = restore_backup(
             file, directory, material, kind="node", now=int(time.time()), progress=progress
         )
@@ -108,10 +108,10 @@ def settle(
     from clients.acting import acting
     from clients.node.home import Home
     from clients.settling import Given, settle_node
-    from compliance.backup.progress import bar
+    from compliance.progress import progress_bar
 
     given = Given(tuple(log or ()), tuple(plan or ()), tuple(without or ()))
-    with bar("verify", shown=output is Format.TEXT) as progress:
+    with progress_bar("verify", shown=output is Format.TEXT) as progress:
         done = settle_node(
             Home(directory),
             given,

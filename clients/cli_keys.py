@@ -32,9 +32,9 @@ With = Annotated[
 def seal(directory: Directory, spec: With = "", output: Formatted = Format.TEXT) -> None:
     """Encrypt every private key on disk; stop what serves the node first."""
     from compliance.atrest.telling import seal_keys
-    from compliance.backup.progress import bar
+    from compliance.progress import progress_bar
 
-    with bar("seal", shown=output is Format.TEXT) as progress:
+    with progress_bar("seal", shown=output is Format.TEXT) as progress:
         told = seal_keys(directory, _PROGRAM, spec, progress)
     _say(output, told)
 
@@ -43,9 +43,9 @@ def seal(directory: Directory, spec: With = "", output: Formatted = Format.TEXT)
 def unseal(directory: Directory, output: Formatted = Format.TEXT) -> None:
     """Put every private key in clear again; LIANFANG_UNLOCK must open them."""
     from compliance.atrest.telling import unseal_keys
-    from compliance.backup.progress import bar
+    from compliance.progress import progress_bar
 
-    with bar("unseal", shown=output is Format.TEXT) as progress:
+    with progress_bar("unseal", shown=output is Format.TEXT) as progress:
         told = unseal_keys(directory, _PROGRAM, progress)
     _say(output, told)
 

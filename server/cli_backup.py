@@ -31,15 +31,15 @@ def backup(
     """Copy the hub into one encrypted file, while it is served."""
     from compliance.backup.asking import backup_material, size_text
     from compliance.backup.making import Subject, make_backup
-    from compliance.backup.progress import bar
     from compliance.backup.settled import check_settled
+    from compliance.progress import progress_bar
     from server.home import HubHome, unix_now
 
     settings = HubHome(directory).settings()
     check_settled(directory)
     material = backup_material(key, file, is_new=True)
     engine = _engine(settings.database) if settings.database else None
-    with bar("backup", shown=output is Format.TEXT) as progress:
+    with progress_bar("backup", shown=output is Format.TEXT) as progress:
         subject = Subject(directory, "hub", settings.name, engine)
         try:
             made = make_backup(subject, file, material, now=unix_now(), progress=progress)
@@ -72,10 +72,10 @@ def restore(
     import json
 
     from compliance.backup.asking import backup_material
-    from compliance.backup.progress import bar
     from compliance.backup.restoring import restore_backup
     from compliance.configuration import ConfigError, read_object
     from compliance.files import write_atomically
+    from compliance.progress import progress_bar
     from server.database import check_database
     from server.home import unix_now
 
@@ -91,7 +91,7 @@ def restore(
         return _engine(settings["database"])
 
     material = backup_material(key, file, is_new=False)
-    with bar("restore", shown=output is Format.TEXT) as progress:
+    with progress_bar("restore", shown=output is Format.TEXT) as progress:
         mark = restore_backup(
             file, directory, material, kind="hub", now=unix_now(), connect=connect,
             progress=progress,
@@ -126,13 +126,13 @@ def settle(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Make up for what a restored hub has forgotten, so that it may be served again."""
-    from compliance.backup.progress import bar
+    from compliance.progress import progress_bar
     from server.acting import acting
     from server.home import HubHome
     from server.settling import Given, settle_hub
 
     given = Given(tuple(copy or ()), tuple(seen or ()), unseen)
-    with bar("verify", shown=output is Format.TEXT) as progress:
+    with progress_bar("verify", shown=output is Format.TEXT) as progress:
         done = settle_hub(
             HubHome(directory),
             given,

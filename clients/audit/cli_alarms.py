@@ -105,11 +105,11 @@ def _find_own(
     office: Office, who: Acting, rules: Sequence[AnyRule], output: Format
 ) -> list[tuple[Finding, Settlement | None]]:
     """Search the own log; that it is read is entered first."""
-    from clients.audit.progress import progress_bar
     from compliance.exports.alarms import find_alarms
     from compliance.exports.own import own_entries
     from compliance.exports.settled import settlement
     from compliance.office.about import About
+    from compliance.progress import progress_bar
     from protocols.tlog.entry import Verb
 
     who.perform(office, "read_log", About(Verb.CONSULT, "log", subject="alarms"))

@@ -56,11 +56,11 @@ def export(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Verify a log and pack it: the whole, or the entries that fit every option, with proofs."""
-    from clients.audit.progress import progress_bar
     from compliance.configuration import ConfigError
     from compliance.exports.check import check_export
     from compliance.exports.pack import write_pack
     from compliance.exports.source import open_source
+    from compliance.progress import progress_bar
 
     if out.exists():
         raise ConfigError(f"{out.name}: exists already; choose another name")

@@ -28,7 +28,6 @@ def fetch(
 ) -> None:
     """Fetch the hub's log over its API, verify all of it, and keep it; 1 if it does not hold."""
     from clients.audit.fetching import LogCopy, LogSource
-    from clients.audit.progress import progress_bar
     from clients.keys import credentials
     from clients.lookup.https import TIMEOUT_S, Https
     from clients.lookup.logged import POLICY, LogPin
@@ -36,6 +35,7 @@ def fetch(
     from clients.node.home import Home
     from compliance.clock import SystemClock
     from compliance.configuration import ConfigError
+    from compliance.progress import progress_bar
 
     home = Home(node)
     trust, address = Trust(home), home.config().api

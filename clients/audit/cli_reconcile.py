@@ -93,13 +93,13 @@ def reconcile(
 
 def _read_logs(home: Home, paths: list[Path], *, shown: bool) -> _Logs:
     """Verify the logs under the pinned key or the officer's policy, and read what is compared."""
-    from clients.audit.progress import progress_bar
     from clients.lookup.logged import LogPin
     from clients.lookup.trust import Trust
     from compliance.clock import SystemClock
     from compliance.configuration import ConfigError
     from compliance.exports.check import check_export
     from compliance.exports.source import open_source
+    from compliance.progress import progress_bar
     from protocols.tlog.logkey import split_year
 
     pin, now = LogPin(home, Trust(home).hub_identity), SystemClock().now()

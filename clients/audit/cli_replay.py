@@ -43,9 +43,9 @@ def replay(
 
 def _whole_log(home: Home, year: int) -> tuple[dict[str, Any], str]:
     """Replay the own log; the erased entries are counted and are no fault."""
-    from clients.audit.progress import progress_bar
     from clients.office import node_office
     from compliance.office.replaying import replay_log
+    from compliance.progress import progress_bar
 
     decided, missing = 0, 0
     wrong: list[dict[str, Any]] = []

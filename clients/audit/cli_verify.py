@@ -26,9 +26,9 @@ def verify(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Check every entry, tile, signature and document; ends with 1 at the first fault."""
-    from clients.audit.progress import progress_bar
     from compliance.exports.check import check_export, read_note
     from compliance.exports.source import open_source
+    from compliance.progress import progress_bar
 
     older = None if since is None else read_note(since)
     with (

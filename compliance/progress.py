@@ -1,4 +1,4 @@
-"""A bar on standard error while a long check runs; none where nobody watches."""
+"""A bar on standard error while much is done; none where nobody watches."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def progress_bar(label: str, *, shown: bool) -> Iterator[Callable[[int, int], No
 
     def draw(done: int, whole: int) -> None:
         nonlocal last
-        filled = _WIDTH * done // max(whole, 1)
+        filled = min(_WIDTH, _WIDTH * done // max(whole, 1))
         if filled != last:
             last = filled
-            bar = "#" * filled + "-" * (_WIDTH - filled)
-            sys.stderr.write(f"\r{label} [{bar}] {done:,} of {whole:,}")
+            drawn = "#" * filled + "-" * (_WIDTH - filled)
+            sys.stderr.write(f"\r{label} [{drawn}] {done:,} of {whole:,}")
             sys.stderr.flush()
 
     try:
