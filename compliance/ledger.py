@@ -77,6 +77,7 @@ class Run:
     charged: Tally = field(default_factory=Counter)
     charges: list[Charged] = field(default_factory=list)
     is_open: bool = True
+    closed_at: int | None = None
 
 
 class Ledger:
@@ -186,14 +187,22 @@ class Ledger:
             found = self._runs.get(run)
             return () if found is None else tuple(found.charges)
 
+    def run(self, run: str) -> Run | None:
+        """Return what a run set aside and paid, open or ended; None if it never reserved."""
+        with self._current():
+            found = self._runs.get(run)
+            return None if found is None else _copy(found)
+
+    def cost(self, run: str, delta: float) -> float:
+        """Return the epsilon of all that a run has paid; 0 for one that never reserved."""
+        with self._current():
+            found = self._runs.get(run)
+            return 0.0 if found is None else price(found.charged, delta, self._neighbours)
+
     def open_runs(self) -> dict[str, Run]:
         """Return the runs that hold a reservation, as after a crash."""
         with self._current():
-            return {
-                name: replace(run, charged=run.charged.copy())
-                for name, run in self._runs.items()
-                if run.is_open
-            }
+            return {name: _copy(run) for name, run in self._runs.items() if run.is_open}
 
     @contextmanager
     def _current(self) -> Iterator[None]:
@@ -269,8 +278,13 @@ class Ledger:
                     raise OutOfTurnError(f"run {run}: charged more than it reserved")
                 found.charged += tally(event)
                 found.charges.append(entry)
-            case Closed(run, _now):
-                self._open_run(run).is_open = False
+            case Closed(run, now):
+                found = self._open_run(run)
+                found.is_open, found.closed_at = False, now
+
+
+def _copy(run: Run) -> Run:
+    return replace(run, charged=run.charged.copy(), charges=list(run.charges))
 
 
 def _text(scope: Scope) -> str:

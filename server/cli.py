@@ -126,6 +126,7 @@ def serve(
 ) -> None:
     """Serve the link, the API and Flower until stopped."""
     from compliance.operation.logs import configure_logging
+    from compliance.operation.settled import settle_memory
     from server.home import HubHome
     from server.serving import register_partners, run_directly, take_up_renewal
     from server.serving import serve as serve_hub
@@ -147,6 +148,7 @@ def serve(
         if direct is not None:
             _tell_end(directory, output, asdict(run_directly(hub, direct)))
             return
+        settle_memory()
         typer.echo("ready; stop with Ctrl-C. Next: lianfang-hub epoch begin", err=True)
         known: set[str] = set()
         while True:

@@ -132,8 +132,8 @@ def revoke(
     from server.acting import acting
     from server.enrolment.deciding import revoke as shut_out
     from server.home import HubHome, unix_now
+    from server.log.changing import witness_of
     from server.log.opening import open_log
-    from server.log.unlisting import witness_of
 
     home = HubHome(directory)
     with open_log(home) as log:

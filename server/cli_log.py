@@ -76,22 +76,30 @@ def add(
     authority: Annotated[
         str, typer.Option(help="File in HUB/log with the certificates that sign its own.")
     ] = "",
+    reason: Annotated[str, typer.Option(help="Why; sealed in the log.")] = "",
     quorum: Annotated[
         int, typer.Option(help="How many must cosign; a majority of those listed otherwise.")
     ] = 0,
+    by: AsOption = "",
+    second: SecondOption = "",
     output: Formatted = Format.TEXT,
 ) -> None:
-    """List a witness; a name that is listed already gets these keys instead."""
+    """List a witness; one that is listed already gets these keys instead. Two people decide it."""
+    from server.acting import acting
     from server.home import HubHome
-    from server.log.status import list_witness
+    from server.log.changing import add_witness, witness_named
+    from server.log.opening import open_log
 
-    found = list_witness(
-        HubHome(directory), name=name, keys=keys, url=url, authority=authority, quorum=quorum
-    )
+    home = HubHome(directory)
+    home.settings()
+    new = witness_named(name, keys, url=url, authority=authority)
+    with open_log(home) as log:
+        who = acting(directory, log.office, name=by, second=second)
+        after = add_witness(home, log.office, new, who, reason=reason, quorum=quorum).after
     say(
         output,
-        found,
-        f"{name} is listed; {found['quorum']} of {len(found['witnesses'])} must cosign.\n"
+        after.fields(),
+        f"{name} is listed; {after.quorum} of {len(after.listed)} must cosign.\n"
         "A hub that is being served asks it within a minute.",
         f"lianfang-hub log witness list {directory}",
     )
@@ -112,8 +120,8 @@ def remove(
     """Ask a witness no more, such as that of a revoked partner; two people decide it."""
     from server.acting import acting
     from server.home import HubHome
+    from server.log.changing import remove_witness
     from server.log.opening import open_log
-    from server.log.unlisting import remove_witness
 
     home = HubHome(directory)
     home.settings()
@@ -145,7 +153,12 @@ def list_all(directory: Directory, output: Formatted = Format.TEXT) -> None:
         lines += [f"    {key}" for key in item["keys"]]
     if not found["witnesses"]:
         lines = ["No witness is listed: checkpoints are published unwitnessed."]
-    say(output, found, "\n".join(lines), f"lianfang-hub log witness add {directory} NAME KEY...")
+    say(
+        output,
+        found,
+        "\n".join(lines),
+        f"lianfang-hub log witness add {directory} NAME KEY... --reason WHY",
+    )
 
 
 def status_text(found: dict[str, Any]) -> str:

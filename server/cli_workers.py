@@ -26,6 +26,7 @@ def serve_api(
     import threading
 
     from compliance.operation.logs import configure_logging
+    from compliance.operation.settled import settle_memory
     from server.home import HubHome
     from server.working import serve_api as serve_worker
 
@@ -36,6 +37,7 @@ def serve_api(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with serve_worker(home, port=port, metrics=metrics) as worker:
+        settle_memory()
         typer.echo(
             f"serving {settings.name}: API https://{settings.host}:{worker.port}; ready, stop "
             "with Ctrl-C",

@@ -28,7 +28,8 @@ from server.epochs.service import Epochs
 from server.home import HubHome, unix_now
 from server.keeping.place import keeping_of
 from server.log.opening import HubLog
-from server.lookup.service import Evaluations, Holders
+from server.lookup.asking import Holders
+from server.lookup.service import Evaluations
 from server.operation.asking import observed_holders
 from server.operation.requests import Roles, observed
 from server.tables.store import Tables

@@ -46,7 +46,10 @@ def list_witnesses(town: Town) -> None:
         return keys
 
     for name, keys in at_each(WITNESSES, ready).items():
-        run_command("lianfang-hub", "log", "witness", "add", str(town.hub), name, *keys)
+        run_command(
+            "lianfang-hub", "log", "witness", "add", str(town.hub), name, *keys,
+            "--reason", "setting up",
+        )  # fmt: skip
 
 
 def take_evidence(town: Town, folder: Path) -> Evidence:

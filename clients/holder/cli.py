@@ -42,6 +42,7 @@ def start(
     from compliance.clock import SystemClock
     from compliance.operation.logs import configure_logging
     from compliance.operation.settings import load_operation
+    from compliance.operation.settled import settle_memory
     from compliance.watched import after_input
 
     configure_logging(log_format)
@@ -56,6 +57,7 @@ def start(
     check_settled(home.node.root)
     with home.alone(), watch, HolderService(home, observer=watch.observer) as service:
         watch.serve(NodeState(home, SystemClock(), lambda: service.connected).sources())
+        settle_memory()
         typer.echo(
             f"holder started; stop with Ctrl-C. Next: lianfang holder status {directory}", err=True
         )

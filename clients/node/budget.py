@@ -8,16 +8,15 @@ policy says; what was spent is then shown at the policy's delta.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clients.audit.home import AuditHome
+from clients.node.costs import Cost, accepted_plan
 from clients.node.home import Home
-from clients.node.spending import COHORT, caps_of, scopes
+from clients.node.spending import COHORT, caps_of, reading, scopes
 from compliance.agreement.coverage import Run, ledger_caps
 from compliance.agreement.document import Agreement
 from compliance.configuration import ConfigError, read_object
@@ -108,6 +107,8 @@ class Budget:
         open_runs: those that hold a reservation, with Unix seconds since when.
         objections: what else stands against the run, beside the caps of scopes.
         recipient: whom alone to show; empty for all.
+        cost: what the run that was asked about has cost, where it has reserved or ended; there
+            is no plan to be previewed then.
     """
 
     owner: str
@@ -117,6 +118,7 @@ class Budget:
     plan: TrainingPlan | None = None
     objections: tuple[str, ...] = ()
     recipient: str = ""
+    cost: Cost | None = None
 
     @property
     def shown(self) -> tuple[Standing, ...]:
@@ -154,17 +156,24 @@ class Budget:
                 "delta": plan.delta,
                 "objections": list(self.objections),
             },
+            "cost": None if self.cost is None else self.cost.fields(),
             "fits": self.fits,
         }
 
 
 def budget(
-    directory: Path, *, now: int, plan: TrainingPlan | None = None, recipient: str = ""
+    directory: Path,
+    *,
+    now: int,
+    plan: TrainingPlan | None = None,
+    recipient: str = "",
+    cost: Cost | None = None,
 ) -> Budget:
     """Return how every scope stands, and would stand after a run.
 
     Args:
         recipient: this one alone; `*` is all of them together.
+        cost: of a run that came here, in place of a plan.
 
     Raises:
         ConfigError: the node's files are wrong.
@@ -180,7 +189,7 @@ def budget(
     # Priced under the policy's cap where there is no other; reserved there is nothing then.
     shown = {scope: caps.get(scope, side[POLICY]) for scope, side in sides.items()}
     after = _after(home, caps, plan)
-    with _reading(home, shown) as ledger:
+    with reading(home, shown) as ledger:
         standings = tuple(
             Standing(
                 scope,
@@ -196,11 +205,11 @@ def budget(
         runs = {name: run.since for name, run in ledger.open_runs().items()}
         objections = () if plan is None else _objections(home, ledger, plan, agreement)
     name = "" if agreement is None else agreement.name
-    return Budget(home.config().name, name, standings, runs, plan, objections, recipient)
+    return Budget(home.config().name, name, standings, runs, plan, objections, recipient, cost)
 
 
 def read_plan(directory: Path, *, file: Path | None, run: str) -> TrainingPlan | None:
-    """Read the plan of a file, or of a run in the inbox; None if neither is named.
+    """Read the plan of a file, of a run in the inbox or accepted here; None if none is named.
 
     Raises:
         ConfigError: there is none, or both are named.
@@ -214,11 +223,16 @@ def read_plan(directory: Path, *, file: Path | None, run: str) -> TrainingPlan |
     if not run:
         return None
     home = Home(directory)
-    home.run(run)  # checks the name, which becomes a path
+    accepted = accepted_plan(home, run)  # checks the name, which becomes a path
     path = home.root / "inbox" / f"{run}.json"
-    if not path.exists():
-        raise ConfigError(f"run: {run} is not in the inbox; see `lianfang node inbox`")
-    return TrainingPlan.decode(_canonical(read_object(path).get("plan")))
+    if path.exists():
+        return TrainingPlan.decode(_canonical(read_object(path).get("plan")))
+    if accepted is None:
+        raise ConfigError(
+            f"run: {run} is not in the inbox, and was never accepted here; see "
+            "`lianfang node inbox`"
+        )
+    return accepted
 
 
 def _canonical(value: object) -> bytes:
@@ -247,24 +261,11 @@ def _sides(home: Home, agreement: Agreement | None) -> dict[Scope, dict[str, Cap
     }
 
 
-@contextmanager
-def _reading(home: Home, caps: Mapping[Scope, Cap]) -> Iterator[Ledger]:
-    """Open the ledger under these caps; a node that never had a run has an empty one."""
-    with tempfile.TemporaryDirectory() as nowhere:
-        # Not by `home.ledger`, which makes the directory: looking changes nothing.
-        path = home.root / "ledger" / "budget.journal"
-        ledger = Ledger(path if path.exists() else Path(nowhere) / path.name, caps)
-        try:
-            yield ledger
-        finally:
-            ledger.close()
-
-
 def _after(home: Home, caps: Mapping[Scope, Cap], plan: TrainingPlan | None) -> dict[Scope, float]:
     """Return what every scope that a run touches would stand at."""
     if plan is None:
         return {}
-    with _reading(home, caps) as ledger:
+    with reading(home, caps) as ledger:
         forecasts = ledger.preview(scopes(home, plan), run_event(plan, home.config().name))
     return {forecast.scope: forecast.epsilon for forecast in forecasts}
 

@@ -20,7 +20,7 @@ from clients.operation.options import LogFormatOption
 from clients.output import CommandError, Format, Formatted, say
 from compliance.operation.settings import LogFormat
 
-# A SuperNode that dies at once is not started faster than this.
+# A SuperNode that has died is found so soon; one that does not last is not started so often.
 _REVIVE_EVERY_S = 3.0
 _LOOK_EVERY_S = 0.5
 

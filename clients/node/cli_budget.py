@@ -1,8 +1,9 @@
-"""`lianfang node budget`: cap, spent, reserved and remaining by recipient, and a run's preview."""
+"""`lianfang node budget`: what is spent and left by recipient, and what one run costs or cost."""
 
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from clients.node.budget import Budget, Standing
+    from clients.node.costs import Cost
 
 _WIDTH = 30
 _PAGE = 140
@@ -26,29 +28,39 @@ def budget(
     plan: Annotated[
         Path | None, typer.Option(help="Show what this proposed plan would cost; JSON.")
     ] = None,
-    run: Annotated[str, typer.Option(help="Show what this run of the inbox would cost.")] = "",
+    run: Annotated[
+        str, typer.Option(help="Show what this run of the inbox would cost, or an ended one did.")
+    ] = "",
     recipient: Annotated[
         str, typer.Option(help="This recipient alone; '*' for all of them together.")
     ] = "",
     output: Formatted = Format.TEXT,
 ) -> None:
-    """Show what was spent of the privacy budget and what is left; ends with 3 if a run is over."""
+    """Show what was spent of the privacy budget and what is left; ends with 3 if a run is over.
+
+    A run that has reserved here, or has ended, is told with what it cost.
+    """
     from clients.node.budget import budget as look
     from clients.node.budget import read_plan
+    from clients.node.costs import cost_of
     from compliance.clock import SystemClock
 
-    asked = read_plan(directory, file=plan, run=run)
-    found = look(directory, now=SystemClock().now(), plan=asked, recipient=recipient)
+    cost = cost_of(directory, run) if run and plan is None else None
+    asked = read_plan(directory, file=plan, run=run) if cost is None else None
+    found = look(directory, now=SystemClock().now(), plan=asked, recipient=recipient, cost=cost)
     if output is Format.TEXT:
         _draw(found)
-    following = (
-        f"lianfang node budget {directory} --run RUN"
-        if asked is None
-        else f"lianfang node approve {directory} {asked.run}, or refuse with --reason"
-    )
-    say(output, found.fields(), _summary(found), following)
-    if not found.fits:
+    say(output, found.fields(), _summary(found), _following(directory, found))
+    if cost is None and not found.fits:
         raise typer.Exit(EXIT_REFUSED)
+
+
+def _following(directory: Path, found: Budget) -> str:
+    if found.cost is not None:
+        return f"lianfang node sent {directory} {found.cost.run}"
+    if found.plan is None:
+        return f"lianfang node budget {directory} --run RUN"
+    return f"lianfang node approve {directory} {found.plan.run}, or refuse with --reason"
 
 
 def _draw(found: Budget) -> None:
@@ -106,6 +118,8 @@ def _summary(found: Budget) -> str:
     lines = [f"{name}: holds a reservation" for name in sorted(found.open_runs)]
     if not found.agreement:
         lines.append("No agreement is in force: no run can reserve anything.")
+    if found.cost is not None:
+        return "\n".join([_cost_text(found.cost), *lines])
     plan = found.plan
     if plan is None:
         return "\n".join(lines) or "No run holds a reservation."
@@ -116,3 +130,31 @@ def _summary(found: Budget) -> str:
     return "\n".join(
         [f"Run {plan.run}, epsilon {plan.epsilon:g} at delta {plan.delta:g}: {answer}.", *lines]
     )
+
+
+def _cost_text(cost: Cost) -> str:
+    """Tell what a run has cost, when, and whether more may come."""
+    at = f"epsilon {cost.epsilon:.4f} at delta {cost.delta:g}"
+    most = "" if cost.most is None else f" of {cost.most:g} that its plan allows"
+    if cost.reserved_at is None:
+        return f"Run {cost.run} cost nothing here: it ended before anything was set aside."
+    if cost.first_at is None or cost.last_at is None:
+        paid = "No release was charged."
+    else:
+        paid = (
+            f"Charged towards {', '.join(cost.recipients)}, releases: {cost.releases}, from "
+            f"{_moment(cost.first_at)} to {_moment(cost.last_at)} UTC."
+        )
+    if cost.settled_at is None:
+        return (
+            f"Run {cost.run} has cost {at}{most} so far: {cost.state}, and holds the rest since "
+            f"{_moment(cost.reserved_at)} UTC.\n{paid}"
+        )
+    return (
+        f"Run {cost.run} cost {at}{most}: {cost.state} {_moment(cost.settled_at)} UTC, and the "
+        f"rest is free again.\n{paid}"
+    )
+
+
+def _moment(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))

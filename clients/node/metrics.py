@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 _RESAMPLES = 200
 _QUANTILE_95 = 1.959964
@@ -54,6 +53,8 @@ def measure(
     Shapes:
         labels, scores: (rows,); scores in [0, 1].
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score  # noqa: PLC0415  slow
+
     positives = int(labels.sum())
     if positives == 0 or positives == len(labels):
         return None
@@ -97,6 +98,8 @@ def _ap_interval(
     labels: NDArray[np.float64], scores: NDArray[np.float64], seed: int
 ) -> tuple[float, float]:
     """Return the percentile interval over stratified resamples."""
+    from sklearn.metrics import average_precision_score  # noqa: PLC0415  slow
+
     generator = np.random.default_rng(seed)
     positive, negative = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
     values = []

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
-from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from clients.node.table import Table
 from protocols.vertical.contract import Category
@@ -65,13 +65,19 @@ def probabilities(logits: Reals, rate: float) -> Reals:
 
 def _fit(values: Reals, categories: list[bool], labels: Reals, train: NDArray[np.bool_]) -> Reals:
     """Average the log odds of models that differ in their seed alone."""
+    # Only the label holder loads it.
+    from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415  slow
+
     total = np.zeros(len(labels))
-    for seed in _SEEDS:
-        model = HistGradientBoostingClassifier(
-            random_state=seed, categorical_features=categories, **_SETTINGS
-        )
-        model.fit(values[train], labels[train])
-        total += model.decision_function(values)
+    # Threads gain nothing up to some hundred thousand rows, and on a busy machine they wait
+    # for one another at every leaf.
+    with threadpool_limits(1, "openmp"):
+        for seed in _SEEDS:
+            model = HistGradientBoostingClassifier(
+                random_state=seed, categorical_features=categories, **_SETTINGS
+            )
+            model.fit(values[train], labels[train])
+            total += model.decision_function(values)
     averaged: Reals = expit(total / len(_SEEDS))
     return averaged
 

@@ -7,9 +7,11 @@ none cannot be reserved; what was reserved before can still be paid and closed.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from clients.node.home import Home
 from compliance.agreement.coverage import ledger_caps
@@ -21,7 +23,7 @@ from compliance.ledger import Cap, Ledger
 from protocols.vertical.budget import run_event
 from protocols.vertical.plan import TrainingPlan
 
-__all__ = ["COHORT", "caps_of", "open_ledger", "reserve", "scopes"]
+__all__ = ["COHORT", "caps_of", "open_ledger", "reading", "reserve", "scopes"]
 
 
 def scopes(home: Home, plan: TrainingPlan) -> tuple[Scope, ...]:
@@ -58,6 +60,19 @@ def open_ledger(home: Home, agreement: Agreement | None = None) -> Iterator[Ledg
         yield ledger
     finally:
         ledger.close()
+
+
+@contextmanager
+def reading(home: Home, caps: Mapping[Scope, Cap]) -> Iterator[Ledger]:
+    """Open the ledger under these caps to look; a node that never had a run has an empty one."""
+    with tempfile.TemporaryDirectory() as nowhere:
+        # Not by `home.ledger`, which makes the directory: looking changes nothing.
+        path = home.root / "ledger" / "budget.journal"
+        ledger = Ledger(path if path.exists() else Path(nowhere) / path.name, caps)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
 
 
 def reserve(home: Home, plan: TrainingPlan, agreement: Agreement | None) -> None:

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from flwr.supercore.constant import TASK_TYPE_TO_COMMAND
 
+from clients.backoff import Backoff
 from compliance.atrest.handover import Handover
 from compliance.atrest.secrets import create_secret
 from compliance.watched import end_group
@@ -39,10 +40,13 @@ from compliance.watched import end_group
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
+# Between two starts of a process that does not last; one that lasted longer is started at once.
+REVIVE_FIRST_S, REVIVE_LONGEST_S = 3.0, 30.0
 TASK_POLL_S = "0.05"  # the shortest wait that does not load an idle core
 LAUNCHER = ("-m", "clients.node.launcher")
+PROGRAM = ("-m", "clients.node.supernode_process")
 
-_SUPEREXEC = "from flwr.supercore.cli import flower_superexec as main; main()"
+_SUPEREXEC = "clients.node.superexec_process"
 _INHERITED = (
     "LANG",
     "LC_ALL",
@@ -71,6 +75,7 @@ class SuperNodeSettings:
         private_key: made by `make_key`; its public half is registered at the hub.
         launcher: arguments to this Python for the program that answers a message.
         runtime_port: loopback port for the launcher; 0 takes a free one.
+        program: arguments to this Python for the SuperNode itself.
     """
 
     home: Path
@@ -80,6 +85,7 @@ class SuperNodeSettings:
     launcher: tuple[str, ...] = LAUNCHER
     runtime_port: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = PROGRAM
 
 
 def make_key(path: Path) -> bytes:
@@ -98,8 +104,14 @@ def make_key(path: Path) -> bytes:
 class SuperNode:
     """A running SuperNode, from `start` to `stop`."""
 
-    def __init__(self, settings: SuperNodeSettings) -> None:
+    def __init__(
+        self, settings: SuperNodeSettings, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._settings = settings
+        self._clock = clock
+        self._backoff = Backoff(REVIVE_FIRST_S, REVIVE_LONGEST_S)
+        self._launched_at = clock()
+        self._wait_s = 0.0
         self._directory = settings.home.resolve() / "flower"
         self._process: subprocess.Popen[bytes] | None = None
         self._handover: Handover | None = None
@@ -147,6 +159,7 @@ class SuperNode:
         settings = self._settings
         self._handover = Handover(self._directory)
         self._port = settings.runtime_port or _free_port()
+        self._launched_at = self._clock()
         arguments = [
             *("--superlink", settings.superlink),
             *("--root-certificates", str(settings.root_certificate.resolve())),
@@ -157,7 +170,7 @@ class SuperNode:
         ]
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and code
-                [sys.executable, "-I", "-m", "clients.node.supernode_process", *arguments],
+                [sys.executable, "-I", *settings.program, *arguments],
                 cwd=self._directory,
                 env=self._environment(),
                 # Never written to: it ends with this process, even one that is killed.
@@ -201,11 +214,22 @@ class SuperNode:
             process.stdin.close()
 
     def revive(self) -> bool:
-        """Start the process anew if it is gone, without waiting for it; tells whether it was."""
+        """Start the process anew if it is gone, without waiting for it; tells whether it did.
+
+        To be asked again and again. A process that does not last is started less and less
+        often, since every start takes seconds of a core from those who ask this node.
+        """
+        age_s = self._clock() - self._launched_at
         if self.pid is not None:
+            if age_s > REVIVE_LONGEST_S:
+                self._backoff.reset()
+                self._wait_s = 0.0
+            return False
+        if age_s < self._wait_s:
             return False
         self.stop()
         self.launch()
+        self._wait_s = self._backoff.wait_s()
         return True
 
     def _environment(self) -> dict[str, str]:
@@ -229,7 +253,8 @@ def write_programs(folder: Path, launcher: tuple[str, ...]) -> None:
     """Fill the folder that is the SuperNode's whole path."""
     folder.mkdir(exist_ok=True, mode=0o700)
     quoted = " ".join(f'"{argument}"' for argument in launcher)
-    _write_program(folder / "flower-superexec", f'-c "{_SUPEREXEC}"')
+    # It asks its fork server for launchers, and the programs beside it where that is gone.
+    _write_program(folder / "flower-superexec", f"-m {_SUPEREXEC} {quoted} --")
     for name in TASK_TYPE_TO_COMMAND.values():
         _write_program(folder / name, quoted)
 

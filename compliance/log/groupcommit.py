@@ -24,11 +24,13 @@ MOST = 1_000
 
 
 class _Ticket(Generic[T, R]):
-    """One caller's item on its way."""
+    """One caller's item on its way; `asleep` is held until its caller is to go on."""
 
     def __init__(self, item: T) -> None:
         self.item = item
-        self.woken = threading.Event()
+        # A lock and no event: this is made for every act, and costs a fifth of it.
+        self.asleep = threading.Lock()
+        self.asleep.acquire()
         self.results: list[R] = []
         self.error: ComplianceError | None = None
 
@@ -81,7 +83,7 @@ class GroupCommit(Generic[T, R]):
                 self._enough.set()
             leads, self._busy = not self._busy, True
         if not leads:
-            ticket.woken.wait()
+            ticket.asleep.acquire()
         if not ticket.is_done:
             self._lead()
         return ticket.take()
@@ -121,5 +123,6 @@ class GroupCommit(Generic[T, R]):
             self._enough.clear()
             self._busy = bool(self._waiting)
             following = self._waiting[:1]
-        for ticket in (*following, *batch):
-            ticket.woken.set()
+        # Each is woken once: as the next leader, or with the result that another has got for it.
+        for ticket in (*following, *batch[1:]):
+            ticket.asleep.release()

@@ -22,7 +22,8 @@ storage cannot be told by is the entries after the last checkpoint: make checkpo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 from compliance.clock import Clock
@@ -261,19 +262,26 @@ class Log:
         """Return the checkpoint of the present tree, which the second place holds."""
         while True:
             old = self._second.load(self.origin)
-            with self._turn:
+            with self._turn, self._breaking():
                 self._sound_tip()
-                try:
-                    self._tip = tip = self._caught_up()
-                    known = self._check_known(old, tip)
-                except LogCorruptError:
-                    self._broken = True
-                    raise
+                self._tip = tip = self._caught_up()
+            # Appending goes on meanwhile: it leaves the tree up to this tip as it is.
+            with self._breaking():
+                known = self._check_known(old, tip)
             if known.size == tip.edge.size and old is not None:
                 return Note.decode(old), known
             note = self._signed(tip.edge)
             if self._second.swap(self.origin, old, note.encode()):
                 return note, _checkpoint(note)
+
+    @contextmanager
+    def _breaking(self) -> Iterator[None]:
+        """Append and sign nothing any more, once something was found corrupt."""
+        try:
+            yield
+        except LogCorruptError:
+            self._broken = True
+            raise
 
     def _check_known(self, old: bytes | None, tip: Tip) -> Checkpoint:
         if old is None:

@@ -125,7 +125,7 @@ class SqlStorage(SqlParts):
 
     def close(self) -> None:
         """Give the connections back."""
-        self._engine.dispose()
+        self._transactions.close()
 
     def register(self, origin: str) -> None:
         """Make an empty log, if there is none of this origin."""

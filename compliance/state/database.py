@@ -86,7 +86,7 @@ class StateDatabase:
 
     def close(self) -> None:
         """Give the connections back."""
-        self.engine.dispose()
+        self._transactions.close()
 
     def __enter__(self) -> Self:
         return self

@@ -22,6 +22,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Engine
+from sqlalchemy.pool import PoolProxiedConnection
 
 from compliance.state.engine import LOCK_TIMEOUT_S, translated
 from compliance.state.errors import StateUnavailableError
@@ -32,9 +33,20 @@ _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(1818845551, hashtext(current_sche
 
 
 class Work:
-    """What one thread has open on one connection."""
+    """What one thread has open on one connection.
 
-    def __init__(self, engine: Engine, *, writes: bool, is_grouped: bool = False) -> None:
+    Args:
+        kept: a connection of the caller's, who goes on with it if nothing failed on it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        writes: bool,
+        is_grouped: bool = False,
+        kept: PoolProxiedConnection | None = None,
+    ) -> None:
         self.is_grouped = is_grouped
         self.is_begun = False
         self._is_postgresql = engine.dialect.name == _POSTGRESQL
@@ -46,6 +58,10 @@ class Work:
         self._thread = threading.get_ident()
         self._undoing: list[tuple[int, Callable[[], None]]] = []
         self._ending: list[Callable[[], None]] = []
+        self._is_kept = kept is not None
+        if kept is not None:
+            self._raw = kept
+            return
         with translated():
             self._raw = engine.raw_connection()
 
@@ -143,9 +159,22 @@ class Work:
         with translated():
             if self._failed:
                 self._raw.invalidate()
+            elif self._is_kept:
+                self._undo()
+                return
             elif self._is_postgresql and not self._writes:
                 self._driver.autocommit = False
             self._raw.close()  # the pool rolls back what is open
+
+    def _undo(self) -> None:
+        """Leave nothing open on a connection that is used on; as the pool does with its own."""
+        try:
+            if self.is_begun:
+                self._raw.rollback()
+        except BaseException:
+            self._failed = True
+            self._raw.invalidate()
+            raise
 
     def _begin(self) -> None:
         if self._is_postgresql:
@@ -191,6 +220,22 @@ class Transactions:
         # SQLite has one writer, and those that wait for it look again after a while: threads
         # of this process take turns here instead.
         self._turn = None if engine.dialect.name == _POSTGRESQL else threading.Lock()
+        # The connection of whoever has the turn. Always the same one: what it has read of the
+        # file stays true, where another one would read it all again after each commit.
+        self._kept: PoolProxiedConnection | None = None
+
+    def close(self) -> None:
+        """Give the connections back, once whoever writes has ended; what is used again connects.
+
+        Raises:
+            StateUnavailableError: a thread writes and does not end.
+        """
+        if self._turn is not None:
+            with self._taking_turns(self._turn):
+                kept, self._kept = self._kept, None
+                if kept is not None:
+                    kept.close()
+        self._engine.dispose()
 
     @contextmanager
     def reading(self) -> Iterator[Work]:
@@ -249,21 +294,38 @@ class Transactions:
 
     @contextmanager
     def _opened(self, *, is_grouped: bool, keeps: bool = False) -> Iterator[Work]:
-        if self._turn is not None and not self._turn.acquire(timeout=LOCK_TIMEOUT_S):
-            raise StateUnavailableError("database: another thread writes and does not end")
-        try:
-            with self._at_work(is_grouped=is_grouped, keeps=keeps) as work:
+        if self._turn is None:
+            work = Work(self._engine, writes=True, is_grouped=is_grouped)
+            with self._at_work(work, keeps=keeps):
                 yield work
-        finally:
-            if self._turn is not None:
-                self._turn.release()
+            return
+        with self._taking_turns(self._turn):
+            if self._kept is None:
+                with translated():
+                    self._kept = self._engine.raw_connection()
+            work = Work(self._engine, writes=True, is_grouped=is_grouped, kept=self._kept)
+            try:
+                with self._at_work(work, keeps=keeps):
+                    yield work
+            finally:
+                if work.has_failed:
+                    self._kept = None  # it was given up
 
     @contextmanager
-    def _at_work(self, *, is_grouped: bool, keeps: bool) -> Iterator[Work]:
-        work = self._local.work = Work(self._engine, writes=True, is_grouped=is_grouped)
+    def _taking_turns(self, turn: threading.Lock) -> Iterator[None]:
+        if not turn.acquire(timeout=LOCK_TIMEOUT_S):
+            raise StateUnavailableError("database: another thread writes and does not end")
+        try:
+            yield
+        finally:
+            turn.release()
+
+    @contextmanager
+    def _at_work(self, work: Work, *, keeps: bool) -> Iterator[None]:
+        self._local.work = work
         lasts = False
         try:
-            yield work
+            yield
             lasts = True
         except Exception:
             lasts = keeps and work.is_begun and not work.has_failed

@@ -1,7 +1,8 @@
 """ristretto255 by libsodium: the reference backend.
 
-Every call into the library releases the interpreter's lock, so that threads share a
-batch between the cores. libsodium checks encodings strictly and multiplies in constant
+Calls for a batch release the interpreter's lock, so that threads share it between the cores;
+calls for a few elements keep it, since to be without it costs them more than they take.
+libsodium checks encodings strictly and multiplies in constant
 time; this file only walks over buffers and names the element that failed.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from protocols.errors import MalformedMessageError
 from protocols.group.encoding import count_of, refused_item
@@ -18,10 +20,24 @@ from protocols.group.library import load_sodium_library
 
 # Below this many elements a batch takes less time than starting threads for it.
 THREADED_BATCH = 128
+# An element takes 20 to 60 microseconds; a thread that gave the interpreter's lock away for
+# that waits for another one to give it back, and both are switched by the system each time.
+HELD_BATCH = 4
 _ONE = (1).to_bytes(SCALAR_SIZE, "little")
 
 Function = Callable[..., int]
 Walk = Callable[[int, int], int | None]
+
+
+class _Bound(NamedTuple):
+    """One function of the library, called without the interpreter's lock or with it."""
+
+    free: Function
+    held: Function
+
+    def serving(self, count: int) -> Function:
+        """Return what is to be called for each element of a batch of this size."""
+        return self.held if count <= HELD_BATCH else self.free
 
 
 class Sodium:
@@ -52,7 +68,7 @@ class Sodium:
     def check_elements(self, elements: bytes, subject: str) -> None:
         """Refuse anything but canonical non-identity elements."""
         count = count_of(elements, ELEMENT_SIZE, subject)
-        base, valid = _address(elements), self._is_valid
+        base, valid = _address(elements), self._is_valid.serving(count)
 
         def walk(start: int, stop: int) -> int | None:
             for index in range(start, stop):
@@ -93,11 +109,14 @@ class Sodium:
         """Add up all elements, each times its own scalar."""
         terms = self.multiply_each(scalars, elements, subject)
         count = len(terms) // ELEMENT_SIZE
+        if count == 1:
+            return terms
         parts: list[bytes] = []
 
         def walk(start: int, stop: int) -> int | None:
             total = ctypes.create_string_buffer(ELEMENT_SIZE)
-            here, base, add = ctypes.addressof(total), _address(terms), self._add
+            here, base = ctypes.addressof(total), _address(terms)
+            add = self._add.serving(count)
             for index in range(start, stop):
                 if add(here, here, base + ELEMENT_SIZE * index):
                     return index
@@ -129,7 +148,7 @@ class Sodium:
     def invert(self, scalars: bytes) -> bytes:
         """Invert every scalar with one inversion and three products each (Montgomery 1987)."""
         count = count_of(scalars, SCALAR_SIZE, "scalars")
-        size, multiply = SCALAR_SIZE, self._scalar_multiply
+        size, multiply = SCALAR_SIZE, self._scalar_multiply.serving(count)
         # running[i] is the product of the first i scalars; result[i] = running[i] / running[i + 1].
         running = ctypes.create_string_buffer(_ONE, size * (count + 1))
         result = ctypes.create_string_buffer(max(1, size * count))
@@ -138,7 +157,7 @@ class Sodium:
         inverses, left = ctypes.addressof(result), ctypes.addressof(rest)
         for at in range(0, size * count, size):
             multiply(products + at + size, products + at, given + at)
-        if self._scalar_invert(left, products + size * count):
+        if self._scalar_invert.held(left, products + size * count):
             raise MalformedMessageError("scalars: zero has no inverse")
         for at in range(size * (count - 1), -1, -size):
             multiply(inverses + at, left, products + at)
@@ -146,12 +165,13 @@ class Sodium:
         return result.raw[: size * count]
 
     def _map(
-        self, function: Function, data: bytes, size: int, subject: str, *, threaded: bool = False
+        self, bound: _Bound, data: bytes, size: int, subject: str, *, threaded: bool = False
     ) -> bytes:
         """Apply `function(out, item)` to every item of a batch."""
         count = count_of(data, size, subject)
         result = ctypes.create_string_buffer(max(1, ELEMENT_SIZE * count))
         out, base = ctypes.addressof(result), _address(data)
+        function = bound.serving(count)
 
         def walk(start: int, stop: int) -> int | None:
             for index in range(start, stop):
@@ -164,7 +184,7 @@ class Sodium:
         return result.raw[: ELEMENT_SIZE * count]
 
     def _zip(
-        self, function: Function, left: bytes, right: bytes, subject: str, *, threaded: bool = False
+        self, bound: _Bound, left: bytes, right: bytes, subject: str, *, threaded: bool = False
     ) -> bytes:
         """Apply `function(out, left, right)` to pairs; a `left` of one item serves them all."""
         count = count_of(right, ELEMENT_SIZE, subject)
@@ -173,6 +193,7 @@ class Sodium:
         step = ELEMENT_SIZE if len(left) == len(right) else 0
         result = ctypes.create_string_buffer(max(1, ELEMENT_SIZE * count))
         out, first, second = ctypes.addressof(result), _address(left), _address(right)
+        function = bound.serving(count)
 
         def walk(start: int, stop: int) -> int | None:
             for index in range(start, stop):
@@ -202,11 +223,14 @@ def load_sodium(workers: int) -> Sodium:
     return Sodium(load_sodium_library(), workers)
 
 
-def _bind(library: ctypes.CDLL, name: str, arguments: int) -> Function:
-    function = library[name]
-    function.argtypes = [ctypes.c_void_p] * arguments
-    function.restype = None if name.endswith(_VOID) else ctypes.c_int
-    return function
+def _bind(library: ctypes.CDLL, name: str, arguments: int) -> _Bound:
+    handle = library._handle  # noqa: SLF001  # the same library once more, not loaded again
+    keeping = ctypes.PyDLL(None, handle=handle)
+    free, held = library[name], keeping[name]
+    for function in (free, held):
+        function.argtypes = [ctypes.c_void_p] * arguments
+        function.restype = None if name.endswith(_VOID) else ctypes.c_int
+    return _Bound(free, held)
 
 
 # libsodium declares these without a result; reading one would read a leftover register.

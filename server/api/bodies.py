@@ -8,7 +8,6 @@ sends a byte now and then cannot hold a place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -51,27 +50,23 @@ async def read_body(
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise BodyTooLargeError(f"body: more than {limit} bytes")
-    body = bytearray()
-    async for chunk in _chunks(request, patience_s):
-        body += chunk
-        if len(body) > limit:
-            raise BodyTooLargeError(f"body: more than {limit} bytes")
-    return bytes(body)
+    return await _whole(request, limit, patience_s)
 
 
-async def _chunks(request: Request, patience_s: float) -> AsyncIterator[bytes]:
+async def _whole(request: Request, limit: int, patience_s: float) -> bytes:
     loop = asyncio.get_running_loop()
-    ends_at = loop.time() + patience_s
-    stream = aiter(request.stream())
-    while True:
-        try:
-            async with asyncio.timeout_at(ends_at):
-                chunk = await anext(stream)
-        except StopAsyncIteration:
-            return
-        except TimeoutError as error:
-            raise BodyTooSlowError("body: did not arrive in time") from error
-        except ClientDisconnect as error:
-            raise BodyIncompleteError("body: the connection ended before it") from error
-        ends_at += len(chunk) / SLOWEST_BYTES_PER_S
-        yield chunk
+    body = bytearray()
+    try:
+        async with asyncio.timeout_at(loop.time() + patience_s) as patience:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise BodyTooLargeError(f"body: more than {limit} bytes")
+                if chunk:
+                    more_s = len(chunk) / SLOWEST_BYTES_PER_S
+                    patience.reschedule((patience.when() or 0.0) + more_s)
+    except TimeoutError as error:
+        raise BodyTooSlowError("body: did not arrive in time") from error
+    except ClientDisconnect as error:
+        raise BodyIncompleteError("body: the connection ended before it") from error
+    return bytes(body)

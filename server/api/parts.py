@@ -18,7 +18,8 @@ from server.api.tls import EXTENSION
 from server.api.workers import Workers
 from server.enrolment.service import Enrolment
 from server.log.opening import HubLog
-from server.lookup.service import Evaluations, Holders
+from server.lookup.asking import Holders
+from server.lookup.service import Evaluations
 from server.tables.store import Tables
 from server.tokens.tokens import Tokens
 

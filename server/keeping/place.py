@@ -27,6 +27,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 from compliance.configuration import ConfigError, read_object
@@ -37,7 +38,7 @@ from server.database import address_of
 from server.keeping.locks import DatabaseLocks, FileLocks, Locks
 from server.keeping.partners import FOLDER as PARTNERS
 from server.keeping.partners import Partners
-from server.keeping.shelves import Documents, DocumentShelf
+from server.keeping.shelves import FRESH_S, Documents, DocumentShelf
 from server.keeping.takeover import take_over
 
 LOCKS: Final = "locks"
@@ -45,7 +46,16 @@ LOCKS: Final = "locks"
 _MOST = 32
 _lock = threading.Lock()
 _opened: OrderedDict[tuple[Path, str], Keeping] = OrderedDict()
-_settings: dict[Path, tuple[object, str]] = {}
+_settings: dict[Path, _Setting] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """The setting `database` as it was read, and when the file was last known to be the same."""
+
+    stamp: object
+    value: str
+    sure_at: float
 
 
 @dataclass(slots=True)
@@ -132,16 +142,20 @@ def _open(root: Path, setting: str) -> Keeping:
 
 def _setting(root: Path) -> str:
     """Return the setting `database`, read anew when hub.json is another: this is asked often."""
+    known, now = _settings.get(root), monotonic()
+    if known is not None and now - known.sure_at < FRESH_S:
+        return known.value
     path = root / "hub.json"
     try:
         found = path.stat()
         stamp = found.st_ino, found.st_size, found.st_mtime_ns
     except OSError:
         stamp = None
-    known = _settings.get(root)
-    if known is None or stamp is None or known[0] != stamp:
+    if known is not None and stamp is not None and known.stamp == stamp:
+        value = known.value
+    else:
         value = read_object(path, cure="run `lianfang-hub init` first").get("database", "")
         if not isinstance(value, str):
             raise ConfigError("hub.json: database must be text; correct it")
-        known = _settings[root] = stamp, value
-    return known[1]
+    _settings[root] = _Setting(stamp, value, now)
+    return value

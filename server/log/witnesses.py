@@ -10,12 +10,14 @@ hub asks of itself, and what it hands out for comparison.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compliance.configuration import ConfigError, check_fields, read_object, typed
+from compliance.files import write_atomically
 from protocols.errors import MalformedMessageError
 from protocols.link import check_party
 from protocols.tlog.note import VerifierKey
@@ -68,6 +70,14 @@ class Witnesses:
         found = cls(typed(value, "quorum", int, _WHERE), listed)
         found.policy(())
         return found
+
+    def encode(self) -> bytes:
+        """Return the bytes of the file."""
+        return json.dumps(self.fields(), indent=1).encode()
+
+    def store(self, path: Path) -> None:
+        """Replace the file; durable when this returns."""
+        write_atomically(path, self.encode())
 
     def fields(self) -> dict[str, Any]:
         """Return what the file holds."""

@@ -18,12 +18,8 @@ reply, is sent the request again: it charges nothing, and enters what is not yet
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
 from dataclasses import dataclass
-from itertools import islice
 from time import monotonic
-from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -49,31 +45,15 @@ from protocols.lookup.request import SignedRequest
 from protocols.oprf.errors import TooFewHoldersError, WrongEpochError
 from protocols.oprf.messages import EvaluationAnswer
 from server.log.journal import HubJournal
+from server.lookup.asking import Asked, Asking, Asks, Holders
 from server.standing.registry import HolderRefusedError
 
-ASK_KIND = "evaluate"
 # A holder on the same continent answers one element in some milliseconds; 10,000 elements
 # take a core less than a second.
 ASK_TIMEOUT_S = 5.0
 SLOWEST_ELEMENTS_PER_S = 2_000
 # A holder that failed is asked last for a while, so that not every lookup waits for it.
 SHUN_S = 30.0
-_ASK_THREADS = 32
-
-
-class Holders(Protocol):
-    """The key holders elsewhere, as far as they can be reached."""
-
-    def connected(self) -> frozenset[str]:
-        """Return the names of those that can be asked."""
-
-    def ask(self, holder: str, kind: str, body: bytes, timeout_s: float) -> bytes:
-        """Ask one and return its answer.
-
-        Raises:
-            HolderRefusedError: it says no.
-            TransportError: it could not be reached, or was silent.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +107,7 @@ class Evaluations:
         self._clock = clock
         self._ask_timeout_s = ask_timeout_s
         self._failed_at: dict[str, float] = {}
-        self._threads = ThreadPoolExecutor(_ASK_THREADS, thread_name_prefix="ask")
+        self._asking = Asking(holders)
 
     @property
     def holder_name(self) -> str:
@@ -136,7 +116,7 @@ class Evaluations:
 
     def close(self) -> None:
         """Wait for the asks in flight and end the threads."""
-        self._threads.shutdown(cancel_futures=True)
+        self._asking.close()
 
     def answer(self, caller: str, request: SignedRequest) -> Answered:
         """Evaluate a request with the threshold of holders and sign the receipt.
@@ -256,46 +236,44 @@ class Evaluations:
         data = request.encode()
         timeout_s = self._ask_timeout_s + request.count / SLOWEST_ELEMENTS_PER_S
         waiting = iter(candidates)
-
-        def ask(name: str) -> EvaluationAnswer:
-            return self._ask(manifest, request, name, data, timeout_s)
-
-        def start(count: int) -> Iterator[tuple[Future[EvaluationAnswer], str]]:
-            for name in islice(waiting, count):
-                yield self._threads.submit(copy_context().run, ask, name), name
-
-        asked = dict(start(needed))
-        own = self._holder.answer(data)
-        # The others are at work meanwhile, so that the disk costs the caller little.
-        self._journal.evaluation_answered(
-            decision, request, manifest, is_new=not own.admission.repeated
-        )
         answers: dict[str, EvaluationAnswer] = {}
         failures: list[Exception] = []
-        while len(answers) < needed:
-            if not asked:
-                raise self._gave_up(decision, manifest, request, failures)
-            done, _ = wait(asked, return_when=FIRST_COMPLETED)
-            for future in done:
-                name = asked.pop(future)
+        with self._asking.open(data, timeout_s) as asks:
+            self._ask(asks, waiting, needed, failures)
+            own = self._holder.answer(data)
+            # The others are at work meanwhile, so that the disk costs the caller little.
+            self._journal.evaluation_answered(
+                decision, request, manifest, is_new=not own.admission.repeated
+            )
+            while len(answers) < needed:
+                # One more for each that failed, as long as there are any.
+                self._ask(asks, waiting, needed - len(answers), failures)
+                if not len(asks):
+                    raise self._gave_up(decision, manifest, request, failures)
+                name, asked = asks.take()
                 try:
-                    answers[name] = future.result()
+                    answers[name] = self._answer_of(manifest, request, name, asked)
                 except (ProtocolError, TransportError, HolderRefusedError) as error:
                     failures.append(error)
-                    asked.update(start(1))
         return own, answers
 
     def _ask(
-        self,
-        manifest: EpochManifest,
-        request: SignedRequest,
-        name: str,
-        data: bytes,
-        timeout_s: float,
+        self, asks: Asks, waiting: Iterator[str], wanted: int, failures: list[Exception]
+    ) -> None:
+        """Ask those who wait, in order, until as many asks as wanted are under way."""
+        while len(asks) < wanted and (name := next(waiting, None)) is not None:
+            try:
+                asks.begin(name)
+            except TransportError as error:
+                self._failed_at[name] = monotonic()
+                failures.append(error)
+
+    def _answer_of(
+        self, manifest: EpochManifest, request: SignedRequest, name: str, asked: Asked
     ) -> EvaluationAnswer:
-        """Ask one holder; what cannot be its answer counts as its failure."""
+        """Return what one holder answers; what cannot be its answer counts as its failure."""
         try:
-            answer = EvaluationAnswer.decode(self._holders.ask(name, ASK_KIND, data, timeout_s))
+            answer = EvaluationAnswer.decode(asked.result())
             _check_answer(manifest, request, name, answer)
         except (ProtocolError, TransportError):
             self._failed_at[name] = monotonic()

@@ -8,7 +8,7 @@ from server.epochs.holding import Holding
 from server.home import HubHome
 from server.keeping.place import keeping_of
 from server.log.opening import HubLog
-from server.lookup.service import Holders
+from server.lookup.asking import Holders
 from server.lookups import TABLES
 from server.operation.meter import PREFIX, HubMeter
 from server.operation.state import HubState

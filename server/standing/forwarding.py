@@ -70,7 +70,7 @@ def answer_forwarded(standing: Standing, request: dict[str, Any]) -> dict[str, A
 
 
 class Forwarding:
-    """The contract of `server.lookup.service.Holders` by way of the serving process.
+    """The contract of `server.lookup.asking.Holders` by way of the serving process.
 
     Args:
         address: of the link.

@@ -8,12 +8,36 @@ certificate.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
 
 from protocols.link import TransportError
-from server.standing.stream import HolderRefusedError, Stream
+from server.standing.stream import Asked, HolderRefusedError, Stream
 
 __all__ = ["HolderRefusedError", "Standing"]
+
+
+class _Noted:
+    """An ask that is under way; whoever answers it was heard of."""
+
+    def __init__(self, asked: Asked, note: Callable[[], None]) -> None:
+        self._asked = asked
+        self._note = note
+
+    def result(self) -> bytes:
+        """As `Asked.result`."""
+        try:
+            answer = self._asked.result()
+        except HolderRefusedError:
+            self._note()
+            raise
+        self._note()
+        return answer
+
+    def drop(self) -> None:
+        """As `Asked.drop`."""
+        self._asked.drop()
 
 
 class Standing:
@@ -41,10 +65,7 @@ class Standing:
             TransportError: it is not connected, broke off, or was silent; retryable, and
                 it names the holder.
         """
-        with self._lock:
-            stream = self._streams.get(holder)
-        if stream is None:
-            raise TransportError(f"{holder}: not connected", retryable=True, party=holder)
+        stream = self._stream(holder)
         try:
             answer = stream.ask(kind, body, timeout_s)
         except HolderRefusedError:
@@ -52,6 +73,15 @@ class Standing:
             raise
         self._note(holder)
         return answer
+
+    def begin(self, holder: str, kind: str, body: bytes, settled: Callable[[], object]) -> _Noted:
+        """Ask one holder and return at once; see `Stream.begin`.
+
+        Raises:
+            TransportError: it is not connected, or too much waits.
+        """
+        asked = self._stream(holder).begin(kind, body, settled)
+        return _Noted(asked, partial(self._note, holder))
 
     def seen_s(self, name: str) -> float | None:
         """Return how many seconds ago a node was last heard of; None if never."""
@@ -83,6 +113,13 @@ class Standing:
                 del self._streams[stream.name]
                 self._seen[stream.name] = monotonic()
         stream.end(reason)
+
+    def _stream(self, holder: str) -> Stream:
+        with self._lock:
+            stream = self._streams.get(holder)
+        if stream is None:
+            raise TransportError(f"{holder}: not connected", retryable=True, party=holder)
+        return stream
 
     def _note(self, name: str) -> None:
         with self._lock:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from protocols.errors import MalformedMessageError
 from protocols.link import TransportError
@@ -37,10 +38,31 @@ class HolderRefusedError(Exception):
 
 @dataclass(slots=True)
 class _Waiting:
-    """One ask; `woken` is free once there is a reply, or none will come."""
+    """One ask; `settled` is called once, when there is a reply or none will come."""
 
+    settled: Callable[[], object]
     reply: Answer | Refusal | None = None
-    woken: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Asked:
+    """One ask that is under way; for the thread that has begun it."""
+
+    def __init__(self, stream: Stream, number: int) -> None:
+        self._stream = stream
+        self._number = number
+
+    def result(self) -> bytes:
+        """Return the answer, or give up waiting for it.
+
+        Raises:
+            HolderRefusedError: the node says no, and why.
+            TransportError: there is no answer yet, or the stream has ended.
+        """
+        return self._stream.take(self._number, "no answer in time")
+
+    def drop(self) -> None:
+        """Wait for the answer no more; not after `result`."""
+        self._stream.forget(self._number)
 
 
 class Stream:
@@ -62,19 +84,46 @@ class Stream:
             HolderRefusedError: the node says no, and why.
             TransportError: no answer in time, the stream has ended, or too much waits.
         """
-        with self._lock:
-            number, waiting = self._enqueue(kind, body)
+        woken = threading.Lock()
+        woken.acquire()
+        number = self._enqueue(kind, body, woken.release)
         try:
-            waiting.woken.acquire(timeout=max(0.0, timeout_s))
-        finally:
-            with self._lock:
-                del self._waiting[number]
-                reply, ended = waiting.reply, self._ended
+            woken.acquire(timeout=max(0.0, timeout_s))
+        except BaseException:
+            self.forget(number)
+            raise
+        return self.take(number, f"no answer within {timeout_s:g} s")
+
+    def begin(self, kind: str, body: bytes, settled: Callable[[], object]) -> Asked:
+        """Ask, and return at once.
+
+        Args:
+            settled: called once, by any thread, when there is a reply or none will come; it
+                must not wait, and must not come back to this stream.
+
+        Raises:
+            TransportError: the stream has ended, or too much waits.
+        """
+        return Asked(self, self._enqueue(kind, body, settled))
+
+    def take(self, number: int, silence: str) -> bytes:
+        """Return the answer to an ask, which is forgotten; raises as `ask`.
+
+        Args:
+            silence: what is said if there is no reply yet.
+        """
+        with self._lock:
+            reply, ended = self._waiting.pop(number).reply, self._ended
         if reply is None:
-            raise self._failure(ended or f"no answer within {timeout_s:g} s")
+            raise self._failure(ended or silence)
         if isinstance(reply, Refusal):
             raise HolderRefusedError(self.name, reply.code, reply.text)
         return reply.body
+
+    def forget(self, number: int) -> None:
+        """Let an answer that comes be dropped."""
+        with self._lock:
+            self._waiting.pop(number, None)
 
     def accept(self, data: bytes) -> None:
         """File one frame of the node; a late answer, that nobody waits for, is dropped.
@@ -91,7 +140,7 @@ class Stream:
             waiting = self._waiting.get(frame.number)
             if waiting is not None and waiting.reply is None and self._ended is None:
                 waiting.reply = frame
-                waiting.woken.release()
+                waiting.settled()
 
     def next_frame(self) -> bytes | None:
         """Wait for the next frame to send; None once the stream has ended."""
@@ -109,21 +158,21 @@ class Stream:
                 self._outgoing.clear()
                 for waiting in self._waiting.values():
                     if waiting.reply is None:
-                        waiting.woken.release()
+                        waiting.settled()
             self._departed.notify_all()
 
-    def _enqueue(self, kind: str, body: bytes) -> tuple[int, _Waiting]:
-        self._check_open()
-        if len(self._waiting) >= MAX_WAITING:
-            raise self._failure(f"{MAX_WAITING} questions wait already")
-        number = self._next
-        frame = Ask(number, kind, body).encode()
-        self._next += 1
-        waiting = self._waiting[number] = _Waiting()
-        waiting.woken.acquire()
-        self._outgoing.append(frame)
-        self._departed.notify()
-        return number, waiting
+    def _enqueue(self, kind: str, body: bytes, settled: Callable[[], object]) -> int:
+        with self._lock:
+            self._check_open()
+            if len(self._waiting) >= MAX_WAITING:
+                raise self._failure(f"{MAX_WAITING} questions wait already")
+            number = self._next
+            frame = Ask(number, kind, body).encode()
+            self._next += 1
+            self._waiting[number] = _Waiting(settled)
+            self._outgoing.append(frame)
+            self._departed.notify()
+        return number
 
     def _check_open(self) -> None:
         if self._ended is not None:

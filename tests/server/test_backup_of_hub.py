@@ -24,6 +24,7 @@ from compliance.log.export import export_log
 from compliance.log.second import FileCheckpoints
 from compliance.log.verify import verify_export
 from compliance.office.opening import SECOND
+from compliance.staff.staff import Staff
 from compliance.state.engine import open_engine
 from protocols.lookup.request import NO_CASE, Purpose
 from protocols.tlog.entry import Decision, Entry, Outcome, Verb
@@ -250,6 +251,29 @@ def test_settling_needs_two_people_and_says_so(hub, put_back, tmp_path, monkeypa
         settle(back)
     with pytest.raises(ConfigError, match="--unseen"):
         settle(back, unseen=True, copies=[tmp_path / "copy"])
+
+
+def test_refused_attempt_changes_neither_the_count_nor_what_was_agreed(
+    hub, put_back, tmp_path, monkeypatch
+):
+    hub.evaluate(2)
+    hub.back_up(tmp_path / "one.backup")
+    hub.evaluate(3)
+    hub.export(tmp_path / "copy")
+    back = put_back(tmp_path / "one.backup")
+    monkeypatch.setenv("LIANFANG_SECOND", "")
+    copy = {"second": "", "copies": [tmp_path / "copy"]}
+    with pytest.raises(NotPermittedError, match="request 1 waits"):
+        settle(back, **copy)
+    # The log has its entries again, beside the refusal; nothing is made up for as yet.
+    assert (back.size(), back.used()) == (2 + 3 + 1, 2 * COUNT)
+    staff, now = Staff(back.home.root), int(time.time())
+    staff.consents.agree(1, staff.find("eye"), now=now)
+    done = settle(back, **copy)
+    assert list(done["recovered_entries"].values()) == [3]
+    assert done["charged_elements"] == 3 * COUNT
+    assert len(staff.consents.open(now)) == 0
+    check_settled(back.home.root)
 
 
 def test_settling_twice_charges_once(hub, put_back, tmp_path):

@@ -19,11 +19,11 @@ from server.enrolment.service import Enrolment
 from server.home import HubHome
 from server.identity.issued import Revocations
 from server.log.opening import open_log
-from server.log.status import list_witness
+from server.log.witnesses import Listed, Witnesses
 from server.output import EXIT_CONFIG, EXIT_REFUSED, explain
 
 BY_TWO = ("--as", "amy", "--second", "carl")
-WITNESS = Signer.from_seed("telecom/witness", KeyKind.COSIGNATURE, b"w" * 32).key.format()
+WITNESS = Signer.from_seed("telecom/witness", KeyKind.COSIGNATURE, b"w" * 32).key
 ROLES = (("amy", "approver"), ("carl", "compliance"), ("olga", "operator"))
 
 
@@ -227,7 +227,8 @@ def test_partner_is_revoked_by_two_people_with_a_reason_or_not_at_all(joined):
 
 
 def test_revoked_witness_is_told_with_what_to_do(joined):
-    list_witness(HubHome(joined), name="telecom", keys=[WITNESS])
+    listed = Listed("telecom", (WITNESS,))
+    Witnesses(1, (listed,)).store(joined / "log" / "witnesses.json")
     words = ("--reason", "key lost", *BY_TWO)
     shown = CliRunner().invoke(app, ["revoke", str(joined), "telecom", *words]).stdout
     assert "1 of 1 must cosign, 0 can. Nothing is published" in shown

@@ -40,9 +40,9 @@ from server.link import run
 LATEST, HELD, COUNT = [], [], [0]
 
 
-def put(self, label, sender, recipient, frame, timeout_s=None, honest=run.Run.put):
+def put(self, label, sender, recipient, frame, timeout_s=None, honest=run.Run.put, **rest):
     def on(data):
-        honest(self, label, sender, recipient, data, timeout_s)
+        honest(self, label, sender, recipient, data, timeout_s, **rest)
 
     if (label, sender, recipient) != ("train.1", "telecom", "police"):
         return on(frame)

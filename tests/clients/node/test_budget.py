@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from clients.node.budget import AGREEMENT, POLICY, budget, read_plan
 from clients.node.cli_budget import budget as command
+from clients.node.deciding import account
 from clients.node.files import load_json, store_json
 from clients.node.home import Home
 from clients.node.spending import caps_of, open_ledger, reserve
@@ -158,6 +159,71 @@ def test_preview_of_a_run_in_the_inbox(town, node):
     assert told(node, "--run", "waiting")["run"]["plan_hash"] == plan.digest.hex()
     assert "not in the inbox" in run(node, "--run", "other", code=4)
     run(node, "--run", "../keys", code=4)
+
+
+def accepted(node, plan):
+    """Keep a plan as the node does that has accepted it, by its policy or by hand."""
+    folder = Home(node).run(plan.run)
+    folder.mkdir(parents=True)
+    (folder / "plan.json").write_bytes(plan.encode())
+    return folder
+
+
+def test_accepted_run_that_has_not_reserved_is_previewed(town, node):
+    accepted(node, town.plan())
+    value = told(node, "--run", "spring")
+    assert (value["fits"], value["cost"], value["run"]["objections"]) == (True, None, [])
+    assert by_recipient(value)["police"]["after_run"] > 0
+
+
+def test_ended_run_is_told_with_what_it_cost_and_when(town, node):
+    plan = town.plan()
+    accepted(node, plan)
+    pay(town, plan, 2)
+    going = told(node, "--run", "spring")["cost"]
+    assert (going["state"], going["settled_at"]) == ("charged", None)
+    with open_ledger(Home(node)) as ledger:
+        ledger.close_run("spring", NOW + 60)
+    before = town.files("telecom")
+    value = told(node, "--run", "spring")
+    cost = value["cost"]
+    assert value["run"] is None
+    assert cost == {
+        "run": "spring", "state": "settled", "epsilon": cost["epsilon"], "delta": plan.delta,
+        "plan_epsilon": plan.epsilon, "plan_hash": plan.digest.hex(),
+        "recipients": ["insurer", "police"], "releases": 2, "reserved_at": going["reserved_at"],
+        "first_charged_at": NOW, "last_charged_at": NOW, "settled_at": NOW + 60,
+    }  # fmt: skip
+    # One price, by what was paid: the same as `lianfang node sent` tells, and not the plan's.
+    assert cost["epsilon"] == account(node, "spring")["epsilon"] == going["epsilon"]
+    assert 0 < cost["epsilon"] < plan.epsilon
+    assert all(row["after_run"] is None for row in value["scopes"])
+    text = run(node, "--run", "spring")
+    day = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(NOW + 60))
+    assert f"Run spring cost epsilon {cost['epsilon']:.4f} at delta 1e-05" in text
+    assert f"settled {day} UTC" in text
+    assert text.splitlines()[-1].endswith(f"lianfang node sent {node} spring")
+    assert town.files("telecom") == before
+
+
+def test_cost_of_an_ended_run_is_told_though_a_cap_is_over(town, node, cap):
+    plan = town.plan()
+    accepted(node, plan)
+    pay(town, plan, 5)
+    cap(0.01, each=0.01, run=0.01)
+    value = told(node, "--run", "spring")
+    assert (value["fits"], value["cost"]["releases"]) == (False, 5)
+
+
+def test_run_that_paid_nothing_says_so(town, node):
+    pay(town, town.plan(), 0)
+    value = told(node, "--run", "spring")["cost"]
+    assert (value["state"], value["epsilon"], value["plan_hash"]) == ("reserved", 0.0, None)
+    assert "No release was charged" in run(node, "--run", "spring")
+    store_json(accepted(node, town.plan(run="early")) / "record.json", {})
+    value = told(node, "--run", "early")["cost"]
+    assert (value["state"], value["epsilon"], value["reserved_at"]) == ("settled", 0.0, None)
+    assert "cost nothing here" in run(node, "--run", "early")
 
 
 @pytest.mark.parametrize(("total", "strict"), [(1.5, AGREEMENT), (7.0, POLICY)])

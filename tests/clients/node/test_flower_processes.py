@@ -287,6 +287,7 @@ def test_partners_come_back_to_a_restarted_superlink(cluster):
     before = {name: node.node_id for name, node in cluster.superlink.control.nodes().items()}
     os.kill(cluster.superlink.pid, signal.SIGKILL)
     wait_for(lambda: cluster.superlink.pid is None)
+    cluster.superlink.stop()
     cluster.superlink = cluster.new_superlink(port)
     cluster.superlink.start()
     after = {name: node.node_id for name, node in cluster.superlink.control.nodes().items()}

@@ -41,7 +41,7 @@ def miswired(operation: str, other: str):
 def careless(workers: int):
     """Checks no encoding."""
     group = load_sodium(workers)
-    group._is_valid = lambda element: 1
+    group._is_valid = group._is_valid._replace(free=lambda _: 1, held=lambda _: 1)
     return group
 
 

@@ -42,7 +42,7 @@ FORGED = {
     "X-Forwarded-Proto": "http", "Forwarded": "for=insurer;host=evil.example;proto=http",
     "X-Forwarded-Client-Cert": "URI=spiffe://lianfang/node/insurer",
     "X-SSL-Client-Verify": "SUCCESS",
-    "X-SSL-Client-S-DN": "CN=insurer", "X-SSL-Client-Cert": "insurer", "Client-Cert": ":aW5z:",
+    "X-SSL-Client-S-DN": "CN=insurer", "X-SSL-Client-Cert": "insurer",
     "X-Client-Verify": "SUCCESS", "X-HTTP-Method-Override": "DELETE", "X-Remote-User": "insurer",
     "X-Original-URL": "/v1/quota", "X-Rewrite-URL": "/v1/quota", "Authorization": "Bearer insurer",
 }  # fmt: skip
@@ -238,6 +238,14 @@ def test_no_header_makes_a_caller_somebody_else(unharmed, name):
         forged = client.request(method, filled(path), headers=FORGED | {"Host": "evil.example"})
         assert (forged.status_code, forged.content) == (plain.status_code, plain.content), path
         assert "evil.example" not in str(forged.headers)
+
+
+@pytest.mark.parametrize("name", [None, "outsider"])
+def test_certificate_in_a_header_is_refused_by_every_operation(unharmed, problem, name):
+    client = unharmed.client(name)
+    for method, path, _ in operations():
+        forged = client.request(method, filled(path), headers={"Client-Cert": ":aW5z:"})
+        problem(forged, 400, "forwarded_certificate")
 
 
 def test_forged_addresses_are_no_new_callers(make_world):

@@ -11,7 +11,8 @@ from clients.witness.service import witness_folder
 from protocols.errors import OutOfTurnError
 from protocols.tlog.asking import ADD_CHECKPOINT
 from protocols.tlog.entry import Outcome, Verb
-from server.log.status import describe, list_witness
+from server.log.status import describe
+from server.log.witnesses import Listed, Witnesses
 from server.standing import HolderRefusedError
 
 
@@ -57,13 +58,15 @@ def test_partners_cosign_over_their_own_links(holders):
     with pytest.raises(HolderRefusedError) as caught:
         place.standing.ask("police", ADD_CHECKPOINT, b"", 5)
     assert caught.value.code == "no_witness"
+    listed = []
     for name in ("police", "telecom"):
         # Made while the holder runs, as a compliance office does that joins later.
         keys = create_witness_keys(Home(place.root / name).keys, f"{name}/witness")
         Pins(witness_folder(place.root / name)).add(
             Pin(place.log.key, True, 3600, place.clock.now())
         )
-        list_witness(place.hub, name=name, keys=[signer.key.format() for signer in keys])
+        listed.append(Listed(name, tuple(signer.key for signer in keys)))
+    Witnesses(2, tuple(listed)).store(place.hub.root / "log" / "witnesses.json")
     place.stop_hub()
     place.serve()
     place.stop("police", "telecom")

@@ -36,18 +36,22 @@ def said(*words):
     return done.exit_code, json.loads(done.stdout) if done.stdout else None
 
 
-def test_witnesses_are_listed_with_a_majority_unless_told_otherwise(home):
+WHY = ("--reason", "its office joined")
+
+
+def test_witnesses_are_listed_with_a_majority_unless_told_otherwise(home, staffed):
+    staffed(home.root)
     assert said("witness", "list", home.root)[1]["witnesses"] == []
     keys = {name: key(f"{name}/witness") for name in ("insurer", "police", "telecom")}
     for name, text in keys.items():
-        assert said("witness", "add", home.root, name, text)[0] == 0
+        assert said("witness", "add", home.root, name, text, *WHY)[0] == 0
     found = said("witness", "list", home.root)[1]
     assert found["quorum"] == 2
     assert {item["name"]: item["keys"] for item in found["witnesses"]} == {
         name: [text] for name, text in keys.items()
     }
     other = key("police/witness")
-    said("witness", "add", home.root, "police", other, "--quorum", "3")
+    said("witness", "add", home.root, "police", other, "--quorum", "3", *WHY)
     loaded = Witnesses.load(home.root / "log" / "witnesses.json")
     assert loaded.quorum == len(loaded.listed) == 3
     assert [k.format() for item in loaded.listed for k in item.keys].count(other) == 1
@@ -62,9 +66,10 @@ def test_witnesses_are_listed_with_a_majority_unless_told_otherwise(home):
         ("police", "", ("--url", "http://example.org")),
     ],
 )
-def test_wrong_witness_is_refused_and_nothing_is_written(home, name, text, more):
+def test_wrong_witness_is_refused_and_nothing_is_written(home, staffed, name, text, more):
+    staffed(home.root)
     with pytest.raises(ConfigError):
-        said("witness", "add", home.root, name, text or key("police/witness"), *more)
+        said("witness", "add", home.root, name, text or key("police/witness"), *WHY, *more)
     assert not (home.root / "log" / "witnesses.json").exists()
 
 

@@ -1,7 +1,8 @@
-"""Removing a witness: by two people, entered, and counting at once in the hub that publishes."""
+"""Who cosigns is changed by two people, entered, and counts at once in the hub that publishes."""
 
 import json
 import os
+from hashlib import sha256
 from types import SimpleNamespace
 
 import pytest
@@ -12,14 +13,14 @@ from clients.witness.keys import create_witness_keys
 from clients.witness.pins import Pin, Pins
 from clients.witness.service import open_witness, witness_folder
 from compliance.office.about import About
+from compliance.staff.staff import Staff
 from protocols.link import TransportError
 from protocols.tlog.entry import Entry, Outcome, Verb
 from protocols.tlog.note import KeyKind, Signer
 from server.cli_log import app
 from server.home import HubHome, unix_now
-from server.log.opening import open_log
-from server.log.status import list_witness
-from server.log.witnesses import Witnesses
+from server.log.opening import WITNESSES, open_log
+from server.log.witnesses import Listed, Witnesses
 from server.output import EXIT_CONFIG, EXIT_REFUSED, explain
 
 WHY = ("--reason", "the partner was revoked")
@@ -43,11 +44,21 @@ def listed(home):
     return Witnesses.load(home.root / "log" / "witnesses.json")
 
 
+def key_of(name):
+    return Signer.from_seed(f"{name}/witness", KeyKind.COSIGNATURE, os.urandom(32)).key
+
+
+def list_witness(home, name, keys):
+    """List a witness as if two people had decided it before."""
+    path = home.root / "log" / WITNESSES
+    before = Witnesses.load(path).listed if path.exists() else ()
+    after = (*before, Listed(name, tuple(keys)))
+    Witnesses(len(after) // 2 + 1, after).store(path)
+
+
 def add(home, *names):
     for name in names:
-        seed = os.urandom(32)
-        key = Signer.from_seed(f"{name}/witness", KeyKind.COSIGNATURE, seed).key.format()
-        list_witness(home, name=name, keys=[key])
+        list_witness(home, name, [key_of(name)])
 
 
 def last_entry(home):
@@ -55,6 +66,48 @@ def last_entry(home):
         origin = log.yearly.origin()
         size = log.storage.edge(origin).size
         return Entry.decode(log.storage.entries(origin, size - 1, size)[0])
+
+
+def test_witness_is_listed_by_two_people_and_entered(home, staffed):
+    staffed(home.root)
+    first, second = key_of("insurer"), key_of("police")
+    assert said("add", home.root, "insurer", first.format(), *WHY)[1]["quorum"] == 1
+    code, found = said("add", home.root, "police", second.format(), *WHY)
+    assert (code, found["quorum"]) == (0, 2)
+    assert [item.keys for item in listed(home).listed] == [(first,), (second,)]
+    entry = last_entry(home)
+    assert (entry.act, entry.outcome, entry.recipients) == (
+        "set_policy", Outcome.DONE, ("police",),
+    )  # fmt: skip
+    assert entry.document == sha256((home.root / "log" / WITNESSES).read_bytes()).digest()
+
+
+def test_witness_is_not_listed_without_people_or_a_reason(home, staffed, monkeypatch):
+    words = ("add", home.root, "police", key_of("police").format())
+    code, text = said(*words, *WHY)
+    assert (code, "--as" in text) == (EXIT_REFUSED, True)
+    staffed(home.root)
+    assert said(*words)[0] == EXIT_REFUSED
+    monkeypatch.delenv("LIANFANG_SECOND")
+    assert said(*words, *WHY)[0] == EXIT_REFUSED
+    assert last_entry(home).outcome is Outcome.REFUSED
+    assert not (home.root / "log" / WITNESSES).exists()
+
+
+def test_witness_is_listed_once_another_has_agreed_to_these_very_keys(home, staffed, monkeypatch):
+    staffed(home.root)
+    monkeypatch.delenv("LIANFANG_SECOND")
+    key, other = key_of("police"), key_of("police")
+    words = ("add", home.root, "police", key.format(), *WHY)
+    code, text = said(*words)
+    assert (code, "staff agree" in text) == (EXIT_REFUSED, True)
+    staff = Staff(home.root)
+    (request,) = staff.consents.open(unix_now())
+    assert key.key_id.hex() in request.what
+    staff.consents.agree(request.number, staff.find("eye"), now=unix_now())
+    assert said("add", home.root, "police", other.format(), *WHY)[0] == EXIT_REFUSED
+    assert said(*words)[0] == 0
+    assert [item.keys for item in listed(home).listed] == [(key,)]
 
 
 def test_witness_is_removed_by_two_people_and_entered(home, staffed):
@@ -130,7 +183,7 @@ def served(home, tmp_path, staffed):
             create_witness_keys(Home(tmp_path / name).keys, f"{name}/witness")
             Pins(witness_folder(tmp_path / name)).add(Pin(log.key, True, 3600, unix_now()))
             links.witnesses[name] = open_witness(tmp_path / name)
-            keys[name] = [key.format() for key in links.witnesses[name].keys]
+            keys[name] = links.witnesses[name].keys
         yield SimpleNamespace(log=log, links=links, keys=keys, home=home)
         for witness in links.witnesses.values():
             witness.stop()
@@ -150,7 +203,7 @@ def states(served):
 
 def test_running_hub_publishes_again_once_the_lost_witness_is_removed(served):
     for name in ("insurer", "police"):
-        list_witness(served.home, name=name, keys=served.keys[name])
+        list_witness(served.home, name, served.keys[name])
     # The hub was started before anybody was listed.
     assert grown(served)
     assert states(served) == {"insurer": "cosigned", "police": "cosigned"}
@@ -168,10 +221,10 @@ def test_running_hub_publishes_again_once_the_lost_witness_is_removed(served):
 
 
 def test_running_hub_asks_a_witness_that_is_listed_meanwhile(served):
-    list_witness(served.home, name="insurer", keys=served.keys["insurer"])
+    list_witness(served.home, "insurer", served.keys["insurer"])
     assert grown(served)
     served.links.cut.add("telecom")
-    list_witness(served.home, name="telecom", keys=served.keys["telecom"])
+    list_witness(served.home, "telecom", served.keys["telecom"])
     assert not grown(served)  # two of two
     served.links.cut.clear()
     assert served.log.publishing.publish()
@@ -180,7 +233,7 @@ def test_running_hub_asks_a_witness_that_is_listed_meanwhile(served):
 
 @pytest.mark.parametrize("damage", ["[]", None])
 def test_damaged_or_lost_list_leaves_the_former_in_place(served, damage):
-    list_witness(served.home, name="insurer", keys=served.keys["insurer"])
+    list_witness(served.home, "insurer", served.keys["insurer"])
     assert grown(served)
     path = served.home.root / "log" / "witnesses.json"
     path.unlink() if damage is None else path.write_text(damage)
