@@ -46,6 +46,8 @@ from protocols.errors import (
 )
 from protocols.link import check_party
 from protocols.vertical.contract import Contract
+from server.addresses import parse_proxies
+from server.contact import check_contact
 from server.database import check_database
 from server.identity.authority import (
     create_authority,
@@ -123,11 +125,7 @@ class HubHome:
         settings = Settings(**value)
         check_database(settings.database)
         OperationSettings(settings.metrics, settings.otel)
-        from server.api.contact import check_contact  # noqa: PLC0415  it needs this module
-
         check_contact(settings.contact)
-        from server.api.forwarding import parse_proxies  # noqa: PLC0415  as above
-
         parse_proxies(settings.proxies)
         if settings.public and not _PUBLIC.fullmatch(settings.public):
             raise ConfigError("hub.json: public must be HOST or HOST:PORT; correct it")

@@ -17,9 +17,9 @@ from compliance.errors import UnknownEpochError
 from compliance.evaluations.evidence import read_evidence
 from compliance.evaluations.store import EpochStore
 from compliance.operation.observing import UNOBSERVED, Observes
+from server.addresses import parse_proxies
 from server.agreements.service import Agreements
 from server.api.app import create_app
-from server.api.forwarding import parse_proxies
 from server.api.parts import Parts
 from server.api.running import ApiServer
 from server.enrolment.service import Enrolment

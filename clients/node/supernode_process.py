@@ -1,25 +1,30 @@
 """The SuperNode process: Flower's, with a shorter wait when the hub has nothing to say.
 
 Flower's loop sleeps three seconds whenever it finds no message, and no setting changes it;
-a phase at three partners would take that long for nothing. Only that module's view of
-the clock is replaced; the dependency is pinned to one minor version.
+a phase at three partners would take that long for nothing. It sleeps half a second at a time
+while the launcher is at work. Only that module's view of the clock is replaced; the dependency
+is pinned to one minor version.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
 from flwr.supernode.cli import flower_supernode
 
+from clients.node.pace import Pace
 from compliance.atrest.secrets import secret_file
 from compliance.watched import end_with_input
 
-LONGEST_SLEEP_S = 0.25
+BUSY_S = 0.25
+IDLE_S = 2.0
+# Flower's sleep where it found no message; a shorter one waits for the launcher's reply.
+NOTHING_S = 3
 
 _LOOP = "flwr.supernode.start_client_internal"
 _KEY_OPTION = "--auth-supernode-private-key"
@@ -31,10 +36,19 @@ def main() -> None:
     end_with_input()
     _own_key_in_clear()
     loop = importlib.import_module(_LOOP)
-    loop.__dict__["time"] = SimpleNamespace(
-        sleep=lambda seconds: time.sleep(min(seconds, LONGEST_SLEEP_S))
-    )
+    loop.__dict__["time"] = SimpleNamespace(sleep=sleeping(Pace(BUSY_S, IDLE_S)))
     flower_supernode()
+
+
+def sleeping(pace: Pace) -> Callable[[float], None]:
+    """Return what takes the place of Flower's sleep."""
+
+    def sleep(seconds: float) -> None:
+        if seconds < NOTHING_S:
+            pace.note()
+        pace.wait(seconds)
+
+    return sleep
 
 
 def _own_key_in_clear() -> None:

@@ -19,7 +19,7 @@ from compliance.log.errors import StorageError
 T = TypeVar("T")
 R = TypeVar("R")
 
-WINDOW_S = 0.005
+WINDOW_S = 0.010
 MOST = 1_000
 
 

@@ -23,15 +23,15 @@ import ssl
 from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from compliance.configuration import ConfigError
 from protocols.errors import InvalidProofError, MalformedMessageError
+from server.addresses import Network
 from server.identity.admission import Peer
 
 CERTIFICATE, CHAIN = "client-cert", "client-cert-chain"
@@ -39,28 +39,7 @@ FOR = "x-forwarded-for"
 REFUSED = "refused"
 MAX_VALUE = 12 << 10
 MAX_KEPT = 256
-_MOST_PROXIES = 32
-Network = IPv4Network | IPv6Network
 Verifies = Callable[[bytes], Peer]
-
-
-def parse_proxies(text: str) -> tuple[Network, ...]:
-    """Read addresses and networks with commas between them; empty is none.
-
-    Raises:
-        ConfigError: one of them is neither.
-    """
-    pieces = [piece.strip() for piece in text.split(",")] if text.strip() else []
-    try:
-        found = tuple(ip_network(piece) for piece in pieces)
-    except ValueError as error:
-        raise ConfigError(
-            "hub.json: proxies must be addresses or networks (192.0.2.0/24) with commas between "
-            "them; correct it"
-        ) from error
-    if len(found) > _MOST_PROXIES or any(network.prefixlen == 0 for network in found):
-        raise ConfigError("hub.json: proxies names everybody, or more than 32; name each proxy")
-    return found
 
 
 class Forwarding:

@@ -16,9 +16,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from protocols.link import TransportError
+from server.addresses import Network
 from server.api import tls
 from server.api.certificates import LiveContext
-from server.api.forwarding import Forwarding, Network
+from server.api.forwarding import Forwarding
 from server.identity.admission import Admission, named_at
 from server.identity.public import PUBLIC, PUBLIC_KEY
 from server.identity.serving import ServerFiles

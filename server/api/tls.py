@@ -23,6 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from protocols.errors import InvalidProofError, MalformedMessageError
 from server.api import problems
+from server.api.corking import Corked
 from server.api.forwarding import Forwarding, describe
 from server.api.problems import MEDIA_TYPE, Problem, problem_document
 from server.identity.admission import Admits
@@ -109,7 +110,8 @@ class _PartnerProtocol(H11Protocol):
         await self._inner(scope, receive, send)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
-        super().connection_made(transport)
+        corked: Any = Corked(transport, self.loop)
+        super().connection_made(corked)
         self._peer = self._shown()
         name, host = self._peer["name"], self.client[0] if self.client else ""
         self._caller = f"address {host}" if name is None else f"partner {name}"

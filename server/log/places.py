@@ -10,10 +10,8 @@ import ipaddress
 import ssl
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
-
-import httpx
 
 from compliance.configuration import ConfigError
 from protocols.errors import MalformedMessageError
@@ -21,6 +19,9 @@ from protocols.link import TransportError
 from protocols.tlog.asking import ADD_CHECKPOINT, MAX_ANSWER_SIZE, WitnessAnswer
 from protocols.tlog.note import MAX_NOTE_SIZE
 from server.standing.registry import HolderRefusedError
+
+if TYPE_CHECKING:
+    import httpx
 
 _PATH = "/add-checkpoint"
 _REQUEST_TYPE = "text/plain; charset=utf-8"
@@ -86,6 +87,8 @@ class HttpPlace:
     """
 
     def __init__(self, url: str, authority: Path | None = None) -> None:
+        import httpx  # noqa: PLC0415  slow to load, and few hubs have such a witness
+
         self._url = check_url(url).rstrip("/") + _PATH
         self._name = urlsplit(url).netloc
         try:
@@ -101,6 +104,8 @@ class HttpPlace:
 
     def ask(self, request: bytes, timeout_s: float) -> WitnessAnswer:
         """As `Place.ask`."""
+        import httpx  # noqa: PLC0415  as above
+
         ends_at = monotonic() + timeout_s
         try:
             with self._client.stream(

@@ -13,8 +13,8 @@ import pytest
 
 from clients.transport import Credentials, Link, TransportError
 from compliance.configuration import ConfigError
+from server.addresses import parse_proxies
 from server.api.app import create_app
-from server.api.forwarding import parse_proxies
 from server.api.running import ApiServer
 from server.identity.peer import node_uri, proxy_uri
 from server.identity.proxies import give_certificate

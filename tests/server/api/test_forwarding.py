@@ -10,9 +10,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from compliance.configuration import ConfigError
+from server.addresses import parse_proxies
 from server.api.app import create_app
 from server.api.bursts import Pace
-from server.api.forwarding import parse_certificate, parse_proxies
+from server.api.forwarding import parse_certificate
 from server.api.running import ApiServer
 from server.identity import create_authority
 from server.identity.authority import issue_proxy

@@ -44,7 +44,7 @@ FORGED = {
     "X-SSL-Client-Verify": "SUCCESS",
     "X-SSL-Client-S-DN": "CN=insurer", "X-SSL-Client-Cert": "insurer",
     "X-Client-Verify": "SUCCESS", "X-HTTP-Method-Override": "DELETE", "X-Remote-User": "insurer",
-    "X-Original-URL": "/v1/quota", "X-Rewrite-URL": "/v1/quota", "Authorization": "Bearer insurer",
+    "X-Original-URL": "/v1/quota", "X-Rewrite-URL": "/v1/quota",
 }  # fmt: skip
 EVALUATE = "POST /v1/evaluations HTTP/1.1\r\nHost: hub\r\nIdempotency-Key: 00\r\n"
 KIND = "Content-Type: application/vnd.lianfang.evaluation-request\r\n"

@@ -14,9 +14,9 @@ from compliance.agreement.vocabulary import Title
 from compliance.configuration import ConfigError
 from server.api.app import describe_app
 from server.api.bursts import Buckets, Pace, network_of
-from server.api.contact import check_contact, security_text
 from server.api.document import openapi_document
 from server.api.retiring import RETIRING, Retirement
+from server.contact import check_contact, security_text
 
 JSON = {"Content-Type": "application/json"}
 CONTACT = "mailto:security@hub.example"

@@ -14,8 +14,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from server.addresses import parse_proxies
 from server.api.app import create_app
-from server.api.forwarding import parse_proxies
 from server.api.running import ApiServer
 from server.identity.proxies import give_certificate
 from server.identity.trusted import pem_text

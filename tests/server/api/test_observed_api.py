@@ -20,6 +20,7 @@ from server.api.app import create_app
 from server.api.running import ApiServer
 from server.log.outcomes import Standing, WitnessState
 from server.log.publication import PublicationState
+from server.lookup.asking import Asking
 from server.operation.asking import observed_holders
 from server.operation.requests import Roles, observed
 from server.operation.state import HubState
@@ -94,7 +95,9 @@ def put_under(world, observer, monkeypatch):
 
     monkeypatch.setattr(evaluations, "answer", evaluate)
     monkeypatch.setattr(yearly, "append", enter)
-    monkeypatch.setattr(evaluations, "_holders", observed_holders(world.others, observer))
+    asking = Asking(observed_holders(world.others, observer))
+    monkeypatch.setattr(evaluations, "_asking", asking)
+    return asking
 
 
 @pytest.fixture
@@ -104,8 +107,9 @@ def watched(world, monkeypatch):
         watch_hub(HUB, OperationSettings(metrics="127.0.0.1:0")) as watch,
         Tracing("lianfang-hub", HUB, "", exporter=exporter) as tracing,
     ):
-        put_under(world, together([tracing, watch.observer]), monkeypatch)
+        asking = put_under(world, together([tracing, watch.observer]), monkeypatch)
         yield Watched(world, tracing, watch, exporter)
+        asking.close()
         world.served.close()
 
 
