@@ -29,7 +29,7 @@ test: $(READY)  ## the default suite
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 test-slow: $(READY)  ## statistical, fault and whole-system tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 test-again: $(READY)  ## what failed last; both suites share processes with a busy machine
 	$(BIN)/python -m pytest -m "slow or not slow" --last-failed --last-failed-no-failures none

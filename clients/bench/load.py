@@ -62,7 +62,7 @@ def measure_load(*, rate: float, seconds: float, nodes: int, tell: Tell) -> dict
         tell("bringing up hub and holders")
         with (
             lookup_town(Path(place), asked=count + 1, published=1) as town,
-            crowd(town.town, nodes - len(town.town.nodes), tell) as connected,
+            crowd(town.town, nodes - len(town.pids), tell) as connected,
         ):
             figures = _Load(town, rate, seconds, tell).measure()
             return figures | {"nodes": len(town.pids) + connected, **around}

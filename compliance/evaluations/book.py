@@ -221,7 +221,9 @@ class EvaluationBook:
         entry, key = asked.entry, (asked.entry.epoch, asked.entry.asker)
         used, before = self._used[key] + more[key], new.get((entry.asker, entry.request_id))
         try:
-            if self._is_known(entry) or (before and _is_same(before.digest, entry)):
+            if self._is_known(entry) or (
+                before and _is_same(entry, same=before.digest == entry.digest)
+            ):
                 return Admission(repeated=True, used=used)
         except ReplayedMessageError as error:
             return error
@@ -254,7 +256,9 @@ class EvaluationBook:
 
     def _is_known(self, entry: BookEntry) -> bool:
         known = self._known.get(entry.asker)
-        return known is not None and _is_same(known.digest(entry.request_id), entry)
+        return known is not None and _is_same(
+            entry, same=known.same(entry.request_id, entry.digest)
+        )
 
     def _apply(self, entry: BookEntry) -> None:
         known = self._known[entry.asker]
@@ -278,17 +282,17 @@ def _entry_of(request: SignedRequest, now: int) -> BookEntry:
     )
 
 
-def _is_same(digest: bytes | None, entry: BookEntry) -> bool:
-    """Report whether a request of this id was admitted, by the digest that it had.
+def _is_same(entry: BookEntry, *, same: bool | None) -> bool:
+    """Report whether a request of this id was admitted; None if there is none of this id.
 
     Raises:
         ReplayedMessageError: it was another one.
     """
-    if digest is not None and digest != entry.digest:
+    if same is False:
         raise ReplayedMessageError(
             f"request of {entry.asker}: its id was used for another request; draw a new one"
         )
-    return digest is not None
+    return same is not None
 
 
 def _read(record: bytes) -> BookEntry:
