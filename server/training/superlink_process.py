@@ -21,6 +21,7 @@ from flwr.superlink.main import create_app
 
 from compliance.atrest.secrets import read_secret, secret_file
 from compliance.watched import end_with_input
+from server.training.flower_state import prepare
 from server.training.gate import LOOPBACK, Gate, GateSettings
 
 
@@ -28,6 +29,7 @@ def serve(settings: GateSettings) -> None:
     """Run the SuperLink until it is told to stop."""
     end_with_input()
     token = read_secret(Path(settings.token_file)).decode().strip()
+    prepare(Path(settings.state_file))
     with secret_file(Path(settings.private_key)) as private_key:
         _serve(replace(settings, private_key=str(private_key)), token)
 
