@@ -21,9 +21,9 @@ from typing import Any
 
 import grpc
 
-from clients.backoff import Backoff
 from clients.dialling import DIAL_S, Credentials, explain_status, open_channel, party_at_fault
 from clients.versions import METADATA, check_call
+from compliance.backoff import Backoff
 from protocols.errors import MalformedMessageError
 from protocols.link import (
     ACKNOWLEDGE_EVERY,

@@ -128,7 +128,7 @@ def serve(
     from compliance.operation.logs import configure_logging
     from compliance.operation.settled import settle_memory
     from server.home import HubHome
-    from server.serving import register_partners, run_directly, take_up_renewal
+    from server.serving import run_directly
     from server.serving import serve as serve_hub
 
     configure_logging(log_format)
@@ -150,16 +150,9 @@ def serve(
             return
         settle_memory()
         typer.echo("ready; stop with Ctrl-C. Next: lianfang-hub epoch begin", err=True)
-        known: set[str] = set()
-        while True:
-            joined = set(home.partners())
-            if hub.superlink is not None:
-                take_up_renewal(hub.superlink)
-            if hub.superlink is not None and joined != known:
-                register_partners(home, hub.superlink.control)
-                known = joined
-            if stop.wait(_LOOK_EVERY_S):
-                break
+        while not stop.wait(_LOOK_EVERY_S):
+            if hub.flower is not None:
+                hub.flower.look()
     say(output, {"state": "stopped"}, "Stopped.", f"lianfang-hub serve {directory}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -38,11 +37,11 @@ from server.training.programs import Programs
 from server.training.revoked import revoked_at
 
 if TYPE_CHECKING:
+    from server.attending import Attendant
     from server.training.control import ControlClient
     from server.training.superlink import SuperLink
 
 _LOOK_EVERY_S = 0.2
-_log = logging.getLogger("lianfang.serving")
 
 
 @dataclass(slots=True)
@@ -53,7 +52,7 @@ class Hub:
     relay: Relay
     service: Service
     programs: Programs
-    superlink: SuperLink | None
+    flower: Attendant | None
     log: HubLog
 
 
@@ -106,32 +105,8 @@ def serve(home: HubHome, *, flower: bool = True) -> Iterator[Hub]:
         )
         if log.publishing is not None:
             log.publishing.start()
-        superlink = parts.enter_context(_superlink(home)) if flower else None
-        yield Hub(home, relay, service, programs, superlink, log)
-
-
-def take_up_renewal(superlink: SuperLink) -> None:
-    """Let Flower show a renewed certificate, once no run goes; a failure is tried again."""
-    from server.training.control import SuperLinkError  # noqa: PLC0415  loads flwr
-
-    try:
-        if superlink.take_up_renewal():
-            _log.info("superlink: started anew with the renewed certificate")
-    except SuperLinkError as error:
-        _log.warning("%s; trying again", error)
-
-
-def register_partners(home: HubHome, control: ControlClient) -> None:
-    """Register every approved partner's SuperNode key and forget all others; safe to repeat.
-
-    A SuperNode that dials in before its key is registered waits longer and longer between
-    its attempts, so this is done as soon as a partner has been approved.
-    """
-    partners = home.partners()
-    for name in set(control.nodes()) - set(partners):
-        control.unregister(name)  # revoked
-    for name, partner in partners.items():
-        control.register(name, partner["flower_public"].encode())
+        attendant = parts.enter_context(_attended(home)) if flower else None
+        yield Hub(home, relay, service, programs, attendant, log)
 
 
 def run_over_flower(
@@ -154,6 +129,7 @@ def run_over_flower(
     Raises:
         TransportError: a partner is not there; nothing was started.
     """
+    from server.attending import register_partners  # noqa: PLC0415  as above
     from server.training.runs import begin, has_ended, state_of  # noqa: PLC0415  loads flwr
 
     folder = _proposed(home, run)
@@ -220,7 +196,8 @@ def _proposed(home: HubHome, run: str) -> RunFolder:
     return folder
 
 
-def _superlink(home: HubHome) -> SuperLink:
+def superlink_of(home: HubHome) -> SuperLink:
+    """Return the hub's SuperLink, not started yet."""
     from server.training.superlink import SuperLink, SuperLinkSettings  # noqa: PLC0415  loads flwr
 
     settings = home.settings()
@@ -234,6 +211,20 @@ def _superlink(home: HubHome) -> SuperLink:
             fleet_port=settings.fleet_port,
         )
     )
+
+
+@contextmanager
+def _attended(home: HubHome) -> Iterator[Attendant]:
+    """Start Flower, or say why it does not start; it is stopped at the end."""
+    from server.attending import Attendant  # noqa: PLC0415  loads flwr
+
+    superlink = superlink_of(home)
+    try:
+        attendant = Attendant(home, superlink)
+        attendant.look()
+        yield attendant
+    finally:
+        superlink.stop()
 
 
 def _control(home: HubHome) -> ControlClient:

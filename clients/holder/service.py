@@ -20,7 +20,6 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from clients.backoff import Backoff
 from clients.holder.following import AgreementFollower
 from clients.holder.home import HolderHome
 from clients.holder.keygen import HolderKeygen
@@ -31,6 +30,7 @@ from clients.keys import KeyStoreError, credentials
 from clients.node.standing_state import presence, state_of
 from clients.office import node_office
 from clients.transport import TransportError
+from compliance.backoff import Backoff
 from compliance.clock import Clock, SystemClock
 from compliance.configuration import ConfigError
 from compliance.errors import ComplianceError, NotPermittedError, UnknownPartnerError

@@ -32,9 +32,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from flwr.supercore.constant import TASK_TYPE_TO_COMMAND
 
-from clients.backoff import Backoff
 from compliance.atrest.handover import Handover
 from compliance.atrest.secrets import create_secret
+from compliance.backoff import Backoff
 from compliance.watched import end_group
 
 LOOPBACK = "127.0.0.1"

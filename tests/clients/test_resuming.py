@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import pytest
 
-from clients.backoff import Backoff
 from clients.keys import certificate_request, create_keys, credentials, store_certificate
 from clients.transport import Link, TransportError
+from compliance.backoff import Backoff
 from protocols.link import RESUME_METADATA_KEY, WINDOW_BYTES
 from server.identity import create_authority, issue_control, issue_node, issue_server
 from server.link import Relay, Service

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocols.bundle import build_bundle
 from server.home import HubHome
-from server.serving import _superlink, take_up_renewal
+from server.serving import superlink_of
 
 # The SuperLink is started twice.
 pytestmark = pytest.mark.slow
@@ -43,20 +43,20 @@ def on_disk(home):
 def test_it_starts_anew_between_runs_and_keeps_its_partners(home):
     key = ec.generate_private_key(ec.SECP384R1()).public_key()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    with _superlink(home) as superlink:
+    with superlink_of(home) as superlink:
         superlink.control.register("telecom", pem)
         first, before = superlink.pid, on_disk(home)
-        take_up_renewal(superlink)
+        superlink.take_up_renewal()
         assert superlink.pid == first
         assert shown(home) == before
         run = superlink.control.start_run(build_bundle(), {"run": "spring"})
         home.renew_server(int(time.time()))
-        take_up_renewal(superlink)
+        superlink.take_up_renewal()
         assert superlink.pid == first
         superlink.control.stop_run(run)
         ends_at = time.monotonic() + 60
         while superlink.pid == first:
-            take_up_renewal(superlink)
+            superlink.take_up_renewal()
             assert time.monotonic() < ends_at
             time.sleep(0.2)
         assert shown(home) == on_disk(home) != before

@@ -1,4 +1,4 @@
-"""How long to wait before a hub that was away is tried again.
+"""How long to wait before what was away is tried again.
 
 The wait doubles up to a bound, and half of it is chance: a hundred nodes that lost one hub in
 the same second must not all come back in the same second.
