@@ -9,6 +9,7 @@ new list with its next checkpoint.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +25,7 @@ from protocols.link import check_party
 from protocols.tlog.entry import Verb
 from protocols.tlog.note import VerifierKey
 from server.home import HubHome
+from server.keeping.place import keeping_of
 from server.log.opening import WITNESSES
 from server.log.places import check_url
 from server.log.witnesses import Listed, Witnesses
@@ -70,17 +72,18 @@ def add_witness(
         ConfigError: the list would not hold together.
         NotPermittedError: the policies do not permit it; that is entered.
     """
-    before = _load(_path(home))
-    kept = tuple(item for item in before.listed if item.name != new.name)
-    after = Witnesses(quorum or (len(kept) + 1) // 2 + 1, (*kept, new))
-    after.policy(())  # refused before anybody is asked
-    known = " in the place of its former keys" if _named(before, new.name) else ""
-    place = f", asked at {new.url}" if new.url else ""
-    # Whoever agrees compares them with what the officer read out.
-    keys = ", ".join(key.key_id.hex() for key in new.keys)
-    what = f"list the witness {new.name} of the log of the hub, keys {keys}{known}{place}"
-    change = Changed(before, after)
-    _enter(home, office, who, change, name=new.name, how="listed", what=what, reason=reason)
+    with _alone(home):
+        before = _load(_path(home))
+        kept = tuple(item for item in before.listed if item.name != new.name)
+        after = Witnesses(quorum or (len(kept) + 1) // 2 + 1, (*kept, new))
+        after.policy(())  # refused before anybody is asked
+        known = " in the place of its former keys" if _named(before, new.name) else ""
+        place = f", asked at {new.url}" if new.url else ""
+        # Whoever agrees compares them with what the officer read out.
+        keys = ", ".join(key.key_id.hex() for key in new.keys)
+        what = f"list the witness {new.name} of the log of the hub, keys {keys}{known}{place}"
+        change = Changed(before, after)
+        _enter(home, office, who, change, name=new.name, how="listed", what=what, reason=reason)
     return change
 
 
@@ -96,11 +99,12 @@ def remove_witness(
         ConfigError: nobody of this name is listed, or nobody would be left.
         NotPermittedError: the policies do not permit it; that is entered.
     """
-    before = _load(_path(home))
-    after = _without(before, name, quorum)
-    what = f"remove the witness {name} from the log of the hub"
-    change = Changed(before, after)
-    _enter(home, office, who, change, name=name, how="removed", what=what, reason=reason)
+    with _alone(home):
+        before = _load(_path(home))
+        after = _without(before, name, quorum)
+        what = f"remove the witness {name} from the log of the hub"
+        change = Changed(before, after)
+        _enter(home, office, who, change, name=name, how="removed", what=what, reason=reason)
     return change
 
 
@@ -112,6 +116,11 @@ def witness_of(home: HubHome, name: str) -> Witnesses | None:
     """
     found = _load(_path(home))
     return found if _named(found, name) else None
+
+
+def _alone(home: HubHome) -> AbstractContextManager[None]:
+    """Let one change at a time read the list, be decided, and replace it."""
+    return keeping_of(home.root).locks.holding(WITNESSES)
 
 
 def _enter(

@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+import time
 from hashlib import sha256
 from types import SimpleNamespace
 
@@ -19,6 +21,7 @@ from protocols.tlog.entry import Entry, Outcome, Verb
 from protocols.tlog.note import KeyKind, Signer
 from server.cli_log import app
 from server.home import HubHome, unix_now
+from server.keeping.place import keeping_of
 from server.log.opening import WITNESSES, open_log
 from server.log.witnesses import Listed, Witnesses
 from server.output import EXIT_CONFIG, EXIT_REFUSED, explain
@@ -80,6 +83,19 @@ def test_witness_is_listed_by_two_people_and_entered(home, staffed):
         "set_policy", Outcome.DONE, ("police",),
     )  # fmt: skip
     assert entry.document == sha256((home.root / "log" / WITNESSES).read_bytes()).digest()
+
+
+def test_two_changes_at_once_both_count(home, staffed):
+    staffed(home.root)
+    with keeping_of(home.root).locks.holding(WITNESSES):
+        words = ("add", home.root, "telecom", key_of("telecom").format(), *WHY)
+        adding = threading.Thread(target=said, args=words)
+        adding.start()
+        time.sleep(0.5)
+        # What another process does that came first.
+        list_witness(home, "police", (key_of("police"),))
+    adding.join(30)
+    assert [item.name for item in listed(home).listed] == ["police", "telecom"]
 
 
 def test_witness_is_not_listed_without_people_or_a_reason(home, staffed, monkeypatch):
