@@ -154,7 +154,8 @@ def test_nonsense_behind_an_answered_request_ends_the_connection(unharmed, caplo
         connection.sendall(f"{HEALTH}Transfer-Encoding: chunked\r\n\r\n".encode())
         found = b""
         while b"alive" not in found:
-            assert (more := connection.recv(65_536)), "ended"
+            more = connection.recv(65_536)
+            assert more, "ended"
             found += more
         connection.sendall(b"zz\r\n")
         assert read_all(connection) == b""
