@@ -1,18 +1,27 @@
-"""A child that ends with the process that started it, however that one ended.
+"""Processes that end with others, however those ended.
 
-The parent gives the child a pipe as its standard input and never writes to it. A process that
-is killed cannot say goodbye, but its end of the pipe closes: the child notices, and leaves no
-port taken and no work half owned behind.
+A child ends with its parent: the parent gives it a pipe as its standard input and never writes
+to it. A process that is killed cannot say goodbye, but its end of the pipe closes: the child
+notices, and leaves no port taken and no work half owned behind.
+
+A parent ends with a child that it is no use without: it would go on taking work that nobody does.
+Whoever looks after the parent starts both anew.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
+
+# An orderly end, of which the child's is a part, comes to itself in this time.
+ORDERLY_S = 5.0
 
 
 def after_input(act: Callable[[], object]) -> None:
@@ -30,6 +39,19 @@ def after_input(act: Callable[[], object]) -> None:
 def end_with_input() -> None:
     """End this process and its whole group when standard input ends; it must lead its group."""
     after_input(lambda: os.killpg(os.getpgrp(), signal.SIGKILL))
+
+
+def start_needed(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a program; this process and its whole group end soon after it."""
+    process: subprocess.Popen[bytes] = subprocess.Popen(command, **options)  # noqa: S603  # Flower's
+
+    def watch() -> None:
+        process.wait()
+        time.sleep(ORDERLY_S)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="child-watch", daemon=True).start()
+    return process
 
 
 def end_group(leader: int) -> None:

@@ -2,8 +2,10 @@
 
 Flower's loop sleeps three seconds whenever it finds no message, and no setting changes it;
 a phase at three partners would take that long for nothing. It sleeps half a second at a time
-while the launcher is at work. Only that module's view of the clock is replaced; the dependency
-is pinned to one minor version.
+while the launcher is at work. It starts the program that starts launchers, and never looks
+after it again: without it every phase would be taken and none begun, so this process ends with
+it. Only that module's views of the clock and of `subprocess` are replaced; the dependency is
+pinned to one minor version.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from flwr.supernode.cli import flower_supernode
 
 from clients.node.pace import Pace
 from compliance.atrest.secrets import secret_file
-from compliance.watched import end_with_input
+from compliance.watched import end_with_input, start_needed
 
 BUSY_S = 0.25
 IDLE_S = 2.0
@@ -37,6 +39,7 @@ def main() -> None:
     _own_key_in_clear()
     loop = importlib.import_module(_LOOP)
     loop.__dict__["time"] = SimpleNamespace(sleep=sleeping(Pace(BUSY_S, IDLE_S)))
+    loop.__dict__["subprocess"] = SimpleNamespace(Popen=start_needed)
     flower_supernode()
 
 

@@ -7,10 +7,13 @@ the process tests; the dependency is pinned to one minor version.
 
 from __future__ import annotations
 
+import importlib
 import socket
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import uvicorn
 from flwr.common.constant import ISOLATION_MODE_SUBPROCESS, TRANSPORT_TYPE_GRPC_RERE
@@ -20,9 +23,11 @@ from flwr.superlink.config_loader import SuperLinkLifespanConfig
 from flwr.superlink.main import create_app
 
 from compliance.atrest.secrets import read_secret, secret_file
-from compliance.watched import end_with_input
+from compliance.watched import end_with_input, start_needed
 from server.training.flower_state import prepare
 from server.training.gate import LOOPBACK, Gate, GateSettings
+
+_LIFESPAN = "flwr.superlink.cli.flower_superlink"
 
 
 def serve(settings: GateSettings) -> None:
@@ -35,6 +40,10 @@ def serve(settings: GateSettings) -> None:
 
 
 def _serve(settings: GateSettings, token: str) -> None:
+    # Without the program that starts a run's ServerApp, runs would be taken and none begun.
+    importlib.import_module(_LIFESPAN).__dict__["subprocess"] = SimpleNamespace(
+        Popen=start_needed, TimeoutExpired=subprocess.TimeoutExpired
+    )
     superlink = create_app(_lifespan(settings), SuperLinkLifespan)
     server = uvicorn.Server(
         uvicorn.Config(

@@ -47,3 +47,22 @@ def test_killed_parent_takes_child_and_grandchild_with_it():
     while is_alive(child) or is_alive(below):
         assert time.monotonic() < ends_at, "outlives its parent"
         time.sleep(0.05)
+
+
+NEEDY = """
+import os, sys, time
+from compliance.watched import start_needed
+os.setsid()
+child = start_needed([sys.executable, "-c", "import time; time.sleep(600)"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_process_ends_with_a_child_that_it_is_no_use_without():
+    parent = subprocess.Popen([sys.executable, "-c", NEEDY], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    os.kill(child, signal.SIGKILL)
+    assert parent.wait(20) == -signal.SIGKILL
+    parent.stdout.close()

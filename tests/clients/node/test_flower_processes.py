@@ -297,6 +297,29 @@ def test_partners_come_back_to_a_restarted_superlink(cluster):
 
 
 @pytest.mark.slow
+def test_node_whose_launching_program_was_killed_is_started_anew(cluster):
+    node = cluster.nodes["telecom"]
+    (starts,) = [pid for pid in children(node.pid) if "superexec_process" in command_of(pid)]
+    os.kill(starts, signal.SIGKILL)
+    wait_for(lambda: node.pid is None)
+    # Flower holds the node that was killed for connected until it misses its heartbeats.
+    wait_for(lambda: not cluster.superlink.control.nodes()["telecom"].is_online)
+    wait_for(node.revive)
+    node.wait_until_ready()
+    cluster.wait_online()
+    state = cluster.run(RunPlan("revived", "check", NODES, phases=("plan",)))
+    assert state["state"] == "done", state
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def command_of(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+
+
+@pytest.mark.slow
 def test_unregistered_node_is_not_let_in(cluster):
     stranger = cluster.root / "stranger"
     stranger.mkdir()
