@@ -63,6 +63,6 @@ def test_a_million_customers_against_a_million_records(town, tmp_path):
         again_s = time.process_time() - began
     assert again.changes == {(Colour.GREEN, Colour.RED): HITS}
     assert town.used() == 0
-    # CPU seconds of the desk and of the hub that serves it the tables.
-    assert full_s <= 15
-    assert again_s <= 5
+    # CPU seconds of the desk and of the hub that serves it the tables, twice what they are alone.
+    assert full_s <= 30
+    assert again_s <= 10
