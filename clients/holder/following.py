@@ -13,11 +13,14 @@ import threading
 from clients.audit.syncing import sync_agreements
 from clients.keys import KeyStoreError
 from clients.node.home import Home
+from compliance.backoff import Backoff
 from compliance.configuration import ConfigError
 from compliance.errors import ComplianceError
 from protocols.errors import ProtocolError
 
 EVERY_S = 60.0
+# After an exchange that failed: a partner that has just come up is waited for by the others.
+FIRST_S = 3.0
 _STOP_S = 2.0
 
 _log = logging.getLogger("lianfang.agreements")
@@ -50,6 +53,7 @@ class AgreementFollower:
 
     def _follow(self) -> None:
         failed = ""
+        again = Backoff(min(FIRST_S, self._every_s), self._every_s)
         while not self._stop.is_set():
             try:
                 found = sync_agreements(self._home)
@@ -58,11 +62,17 @@ class AgreementFollower:
                 if str(error) != failed:
                     _log.error("agreements cannot be exchanged: %s", error)
                 failed = str(error)
+                wait_s = again.wait_s()
             else:
                 failed = ""
+                wait_s = self._every_s
+                if found.reached:
+                    again.reset()
+                else:
+                    wait_s = again.wait_s()
                 for digest in found.fetched:
                     _log.info("agreement %s: something new came from the hub", digest[:12])
                 for digest, reason in found.refused:
                     _log.warning("agreement %s: %s", digest[:12], reason)
-            self._look.wait(self._every_s)
+            self._look.wait(wait_s)
             self._look.clear()
