@@ -306,7 +306,7 @@ def revocation(story):
     in_training(story, "autumn", 5)
     at = time.monotonic()
     story.play(9, slice(2, 3))
-    code, said = story.finish("hub", "run", 180)
+    code, said = story.finish("hub", "run", 90)
     story.figures["stopped_after_revocation_s"] = round(time.monotonic() - at, 1)
     assert code == 1
     state = story.run_file("hub", "autumn", "state.json")
