@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # torch comes first and by its exact version: any other request may fetch a build for GPUs.
 TORCH := torch==2.13.0
-GPU_PACKAGES := $(foreach name,cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas \
+# Left out: what GPUs need, and uv, with which Flower would install what an app asks for.
+LEFT_OUT := $(foreach name,cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas \
 	nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft \
 	nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 \
-	nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx triton torch,--no-emit-package $(name))
+	nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx triton torch uv,--no-emit-package $(name))
 
 .PHONY: help demo test test-slow test-again check audit lock clean
 
@@ -43,10 +44,12 @@ check: $(READY)  ## format, lint, types, import contracts
 audit:  ## look for known weaknesses in what is installed; needs the network
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/pip install --quiet "pip-audit>=2.10,<3"
+	echo "$(TORCH)" > .venv-audit/torch.txt
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement .venv-audit/torch.txt
 	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement requirements-operation.lock
 
 LOCKING := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
-	--no-header --no-annotate $(GPU_PACKAGES)
+	--no-header --no-annotate $(LEFT_OUT)
 
 lock:  ## pin every dependency anew, with hashes: for developers, and for operation alone
 	$(LOCKING) --extra dev --output-file requirements.lock

@@ -42,7 +42,7 @@ def end_with_input() -> None:
 
 
 def start_needed(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Start a program; this process and its whole group end soon after it."""
+    """Start a program; this process, which must lead its group, ends with all of it soon after."""
     process: subprocess.Popen[bytes] = subprocess.Popen(command, **options)  # noqa: S603  # Flower's
 
     def watch() -> None:

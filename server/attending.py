@@ -30,30 +30,40 @@ class Attendant:
     ) -> None:
         self._home, self._superlink, self._clock = home, superlink, clock
         self._backoff = Backoff(AGAIN_FIRST_S, AGAIN_LONGEST_S)
-        self._not_before = clock()
+        self._not_before = self._started_at = clock()
+        self._is_up = False
         self._registered: set[str] | None = None
 
     def look(self) -> bool:
         """Start what is down, with the certificate of now, and register who has joined.
 
-        A certificate that was renewed is taken up once no run goes. Returns whether all is well.
+        A certificate that was renewed is taken up once no run goes. What ended after it had
+        lasted is started at once. Returns whether all is well.
         """
         if self._clock() < self._not_before:
             return False
+        if self._is_up and self._clock() - self._started_at > AGAIN_LONGEST_S:
+            self._backoff.reset()
+        elif self._is_up and self._superlink.pid is None:
+            return self._put_off("superlink: ended soon after its start")
         try:
             self._look()
         except SuperLinkError as error:
-            wait_s = self._backoff.wait_s()
-            self._not_before = self._clock() + wait_s
-            self._registered = None
-            _log.warning("%s; lookups go on, runs do not; trying again in %.0f s", error, wait_s)
-            return False
-        self._backoff.reset()
+            return self._put_off(str(error))
+        self._is_up = True
         return True
+
+    def _put_off(self, why: str) -> bool:
+        wait_s = self._backoff.wait_s()
+        self._not_before = self._clock() + wait_s
+        self._is_up, self._registered = False, None
+        _log.warning("%s; lookups go on, runs do not; trying again in %.0f s", why, wait_s)
+        return False
 
     def _look(self) -> None:
         if self._superlink.take_up_renewal():
             _log.info("superlink: started")
+            self._started_at = self._clock()
             # Its database may be a new one.
             self._registered = None
         partners = set(self._home.partners())

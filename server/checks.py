@@ -225,8 +225,7 @@ def _is_server(home: HubHome) -> bool:
 
 
 def _witnesses(home: HubHome) -> Sequence[tuple[str, Any]]:
-    path = home.root / FOLDER / WITNESSES
-    listed = Witnesses.load(path).listed if path.exists() else ()
+    listed = Witnesses.load_any(home.root / FOLDER / WITNESSES).listed
     return [(item.name, key) for item in listed for key in item.keys]
 
 

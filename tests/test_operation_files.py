@@ -80,4 +80,5 @@ def test_lock_for_operation_pins_the_same_versions_without_what_developers_need(
     every, operation = pins("requirements.lock"), pins("requirements-operation.lock")
     assert operation.items() <= every.items()
     assert "pytest" not in operation
+    assert "uv" not in every  # Flower would install with it what an app asks for
     assert "fastapi" in operation

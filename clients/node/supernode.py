@@ -42,7 +42,6 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 # Between two starts of a process that does not last; one that lasted longer is started at once.
 REVIVE_FIRST_S, REVIVE_LONGEST_S = 3.0, 30.0
-TASK_POLL_S = "0.5"  # shorter while a run is on, by our own SuperExec
 LAUNCHER = ("-m", "clients.node.launcher")
 PROGRAM = ("-m", "clients.node.supernode_process")
 
@@ -242,7 +241,6 @@ class SuperNode:
             "FLWR_HOME": str(self._directory),
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": TASK_POLL_S,
             "LIANFANG_NODE_HOME": str(self._settings.home.resolve()),
             **(self._handover.environment if self._handover is not None else {}),
             **self._settings.environment,

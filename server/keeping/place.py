@@ -141,7 +141,11 @@ def _open(root: Path, setting: str) -> Keeping:
 
 
 def _setting(root: Path) -> str:
-    """Return the setting `database`, read anew when hub.json is another: this is asked often."""
+    """Return the setting `database`, which is asked often.
+
+    The file is looked at when the last look is older than `FRESH_S`, and read anew when it is
+    another.
+    """
     known, now = _settings.get(root), monotonic()
     if known is not None and now - known.sure_at < FRESH_S:
         return known.value

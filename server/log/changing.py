@@ -31,7 +31,6 @@ from server.log.places import check_url
 from server.log.witnesses import Listed, Witnesses
 
 ACT = "set_policy"
-_NOBODY = Witnesses(0, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def add_witness(
         NotPermittedError: the policies do not permit it; that is entered.
     """
     with _alone(home):
-        before = _load(_path(home))
+        before = Witnesses.load_any(_path(home))
         kept = tuple(item for item in before.listed if item.name != new.name)
         after = Witnesses(quorum or (len(kept) + 1) // 2 + 1, (*kept, new))
         after.policy(())  # refused before anybody is asked
@@ -82,9 +81,10 @@ def add_witness(
         # Whoever agrees compares them with what the officer read out.
         keys = ", ".join(key.key_id.hex() for key in new.keys)
         what = f"list the witness {new.name} of the log of the hub, keys {keys}{known}{place}"
-        change = Changed(before, after)
-        _enter(home, office, who, change, name=new.name, how="listed", what=what, reason=reason)
-    return change
+        return _enter(
+            home, office, who, Changed(before, after),
+            name=new.name, how="listed", what=what, reason=reason,
+        )  # fmt: skip
 
 
 def remove_witness(
@@ -100,12 +100,13 @@ def remove_witness(
         NotPermittedError: the policies do not permit it; that is entered.
     """
     with _alone(home):
-        before = _load(_path(home))
+        before = Witnesses.load_any(_path(home))
         after = _without(before, name, quorum)
         what = f"remove the witness {name} from the log of the hub"
-        change = Changed(before, after)
-        _enter(home, office, who, change, name=name, how="removed", what=what, reason=reason)
-    return change
+        return _enter(
+            home, office, who, Changed(before, after),
+            name=name, how="removed", what=what, reason=reason,
+        )  # fmt: skip
 
 
 def witness_of(home: HubHome, name: str) -> Witnesses | None:
@@ -114,7 +115,7 @@ def witness_of(home: HubHome, name: str) -> Witnesses | None:
     Raises:
         ConfigError: the file cannot be used.
     """
-    found = _load(_path(home))
+    found = Witnesses.load_any(_path(home))
     return found if _named(found, name) else None
 
 
@@ -133,8 +134,8 @@ def _enter(
     how: str,
     what: str,
     reason: str,
-) -> None:
-    """Enter the change as decided, then write the list."""
+) -> Changed:
+    """Enter the change as decided, then write the list; return the change."""
     after = change.after
     about = About(
         Verb.ALTER,
@@ -147,14 +148,11 @@ def _enter(
     must = f"then {after.quorum} of {len(after.listed)} must cosign"
     who.perform(office, ACT, about, what=f"{what}; {must}"[:MAX_WHAT])
     after.store(_path(home))
+    return change
 
 
 def _path(home: HubHome) -> Path:
     return home.root / FOLDER / WITNESSES
-
-
-def _load(path: Path) -> Witnesses:
-    return Witnesses.load(path) if path.exists() else _NOBODY
 
 
 def _without(before: Witnesses, name: str, quorum: int) -> Witnesses:

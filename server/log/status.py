@@ -48,8 +48,7 @@ def listed(home: HubHome) -> dict[str, Any]:
     Raises:
         ConfigError: names the field, the rule and the cure.
     """
-    path = home.root / FOLDER / WITNESSES
-    return Witnesses.load(path).fields() if path.exists() else {"quorum": 0, "witnesses": []}
+    return Witnesses.load_any(home.root / FOLDER / WITNESSES).fields()
 
 
 def _cosigned(log: HubLog, origin: str) -> list[str]:

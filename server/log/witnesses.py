@@ -71,6 +71,15 @@ class Witnesses:
         found.policy(())
         return found
 
+    @classmethod
+    def load_any(cls, path: Path) -> Witnesses:
+        """Read the file; nobody where there is none.
+
+        Raises:
+            ConfigError: names the field, the rule and the cure.
+        """
+        return cls.load(path) if path.exists() else cls(0, ())
+
     def encode(self) -> bytes:
         """Return the bytes of the file."""
         return json.dumps(self.fields(), indent=1).encode()

@@ -21,19 +21,13 @@ __all__ = ["HolderRefusedError", "Standing"]
 class _Noted:
     """An ask that is under way; whoever answers it was heard of."""
 
-    def __init__(self, asked: Asked, note: Callable[[], None]) -> None:
+    def __init__(self, asked: Asked, heard: Callable[[Callable[[], bytes]], bytes]) -> None:
         self._asked = asked
-        self._note = note
+        self._heard = heard
 
     def result(self) -> bytes:
         """As `Asked.result`."""
-        try:
-            answer = self._asked.result()
-        except HolderRefusedError:
-            self._note()
-            raise
-        self._note()
-        return answer
+        return self._heard(self._asked.result)
 
     def drop(self) -> None:
         """As `Asked.drop`."""
@@ -65,14 +59,7 @@ class Standing:
             TransportError: it is not connected, broke off, or was silent; retryable, and
                 it names the holder.
         """
-        stream = self._stream(holder)
-        try:
-            answer = stream.ask(kind, body, timeout_s)
-        except HolderRefusedError:
-            self._note(holder)
-            raise
-        self._note(holder)
-        return answer
+        return self._heard(holder, partial(self._stream(holder).ask, kind, body, timeout_s))
 
     def begin(self, holder: str, kind: str, body: bytes, settled: Callable[[], object]) -> _Noted:
         """Ask one holder and return at once; see `Stream.begin`.
@@ -81,7 +68,7 @@ class Standing:
             TransportError: it is not connected, or too much waits.
         """
         asked = self._stream(holder).begin(kind, body, settled)
-        return _Noted(asked, partial(self._note, holder))
+        return _Noted(asked, partial(self._heard, holder))
 
     def seen_s(self, name: str) -> float | None:
         """Return how many seconds ago a node was last heard of; None if never."""
@@ -120,6 +107,16 @@ class Standing:
         if stream is None:
             raise TransportError(f"{holder}: not connected", retryable=True, party=holder)
         return stream
+
+    def _heard(self, holder: str, asking: Callable[[], bytes]) -> bytes:
+        """Return the answer; whoever answers was heard of, and whoever refuses."""
+        try:
+            answer = asking()
+        except HolderRefusedError:
+            self._note(holder)
+            raise
+        self._note(holder)
+        return answer
 
     def _note(self, name: str) -> None:
         with self._lock:

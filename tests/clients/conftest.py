@@ -123,7 +123,9 @@ class Proxy:
                     ready, _, _ = select.select([client, server], [], [], 0.05)
                     for source in ready:
                         data = source.recv(1 << 16)
-                        if not data or not self._allows(source is client, len(data)):
+                        if self.is_down or not data:
+                            return
+                        if not self._allows(source is client, len(data)):
                             return
                         (server if source is client else client).sendall(data)
 

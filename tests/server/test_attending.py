@@ -1,5 +1,7 @@
 """A hub whose SuperLink cannot start serves lookups, and starts it when it can."""
 
+import os
+import signal
 import socket
 import time
 from itertools import pairwise
@@ -61,3 +63,32 @@ def test_failing_start_is_tried_less_and_less_often(home):
     assert 1.0 <= first <= 2.5
     assert 2.0 <= second <= 4.5
     superlink.stop()
+
+
+def test_what_ends_soon_after_its_start_is_not_started_at_once(home, busy):
+    busy.close()
+    now = [0.0]
+    superlink = superlink_of(home)
+    attendant = Attendant(home, superlink, clock=lambda: now[0])
+    try:
+        assert attendant.look() is True
+        now[0] += AGAIN_LONGEST_S + 1
+        kill(superlink)
+        assert attendant.look() is True  # it had lasted
+        kill(superlink)
+        assert attendant.look() is False
+        now[0] += 0.9
+        assert attendant.look() is False
+        assert superlink.pid is None
+        now[0] += 1.2
+        assert attendant.look() is True
+    finally:
+        superlink.stop()
+
+
+def kill(superlink):
+    os.kill(superlink.pid, signal.SIGKILL)
+    ends_at = time.monotonic() + 10
+    while superlink.pid is not None:
+        assert time.monotonic() < ends_at, "still there"
+        time.sleep(0.02)
