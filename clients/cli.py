@@ -14,14 +14,15 @@ import typer
 from clients.audit.cli import app as audit
 from clients.bench.cli import app as bench
 from clients.cli_backup import backup, restore, settle
-from clients.cli_keys import app as keys
 from clients.demo.cli import demo
 from clients.desk.cli import app as desk
 from clients.feed.cli import app as feed
 from clients.holder.cli import app as holder
 from clients.node.cli import app as node
 from clients.output import explain
+from clients.program import PROGRAM
 from clients.staff.cli import app as staff
+from compliance.commands.keys import keys_commands
 
 app = typer.Typer(
     name="lianfang",
@@ -36,7 +37,7 @@ app.add_typer(desk, name="desk")
 app.add_typer(feed, name="feed")
 app.add_typer(holder, name="holder")
 app.add_typer(audit, name="audit")
-app.add_typer(keys, name="keys")
+app.add_typer(keys_commands(PROGRAM), name="keys")
 app.add_typer(bench, name="bench")
 app.command(name="demo")(demo)
 for _command in (backup, restore, settle):

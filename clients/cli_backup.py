@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from clients.acting import AsOption, SecondOption
-from clients.output import Format, Formatted, say
+from compliance.commands.acting import AsOption, SecondOption
+from compliance.commands.output import Format, Formatted, say
 
 Directory = Annotated[Path, typer.Argument(metavar="NODE", help="The node's directory.")]
 Key = Annotated[

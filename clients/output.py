@@ -1,40 +1,16 @@
-"""How commands speak: a result, what comes next, and an exit code (`compliance.exits`)."""
+"""Which exit codes the errors have that partners' programs alone know.
+
+See `compliance.commands.output`.
+"""
 
 from __future__ import annotations
 
-import json
-from enum import StrEnum
-from typing import Annotated, Any
-
-import typer
-
-from compliance.exits import Exit, exit_of
-
-EXIT_FAILED = Exit.FAILED
-EXIT_REFUSED = Exit.REFUSED
-EXIT_CONFIG = Exit.CONFIG
-
-
-class Format(StrEnum):
-    """How a command's result is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-Formatted = Annotated[Format, typer.Option("--format", help="text for people, json for machines.")]
+from compliance.commands.output import explain_by
+from compliance.exits import Exit
 
 
 class CommandError(RuntimeError):
     """A command could not do its work; carries what to tell."""
-
-
-def say(output: Format, value: dict[str, Any], text: str, following: str) -> None:
-    """Write the result and the next command."""
-    if output is Format.JSON:
-        typer.echo(json.dumps(value | {"next": following}, ensure_ascii=False))
-    else:
-        typer.echo(f"{text}\nNext: {following}")
 
 
 def explain(error: Exception) -> int:
@@ -43,15 +19,10 @@ def explain(error: Exception) -> int:
     Raises:
         Exception: the error itself, if it is not a known one.
     """
-    found = exit_of(error) or _own(error)
-    if found is None:
-        raise error
-    typer.echo(f"{'refused' if found is Exit.REFUSED else 'error'}: {error}", err=True)
-    return found
+    return explain_by(error, _own)
 
 
 def _own(error: Exception) -> Exit | None:
-    """Return the code of an error that partners' programs alone know."""
     # Imported where something went wrong: help must not wait for cryptography and HTTP.
     from clients.keys import KeyStoreError  # noqa: PLC0415  see above
     from clients.lookup.https import HubRefusedError  # noqa: PLC0415  see above

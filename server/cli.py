@@ -15,21 +15,23 @@ from typing import Annotated, Any
 
 import typer
 
+from compliance.commands.keys import keys_commands
+from compliance.commands.options import LogFormatOption
+from compliance.commands.output import EXIT_FAILED, Format, Formatted, say
 from compliance.operation.settings import LogFormat
 from server.cli_agreement import app as agreement
 from server.cli_authority import app as authority
 from server.cli_backup import backup, restore, settle
 from server.cli_enrol import approve, invite, reject, renew, revoke
 from server.cli_epoch import app as epoch
-from server.cli_keys import app as keys
 from server.cli_log import app as log
 from server.cli_propose import propose
 from server.cli_staff import app as staff
 from server.cli_status import status
 from server.cli_workers import serve_api
 from server.console.cli import console
-from server.operation.options import LogFormatOption
-from server.output import EXIT_FAILED, Format, Formatted, explain, say
+from server.output import explain
+from server.program import PROGRAM
 
 _LOOK_EVERY_S = 0.5
 
@@ -49,7 +51,7 @@ app.command()(console)
 app.add_typer(agreement, name="agreement")
 app.add_typer(authority, name="authority")
 app.add_typer(epoch, name="epoch")
-app.add_typer(keys, name="keys")
+app.add_typer(keys_commands(PROGRAM), name="keys")
 app.add_typer(log, name="log")
 app.add_typer(staff, name="staff")
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.acting import AsOption, SecondOption, acting
-from server.output import Format, Formatted, say
+from compliance.commands.acting import AsOption, SecondOption
+from compliance.commands.output import Format, Formatted, say
+from server.acting import acting
 
 if TYPE_CHECKING:
     from compliance.agreement.document import Agreement

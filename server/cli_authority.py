@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from server.acting import AsOption, SecondOption
-from server.output import Format, Formatted, say
+from compliance.commands.acting import AsOption, SecondOption
+from compliance.commands.output import Format, Formatted, say
 
 app = typer.Typer(
     help="Authorities of partners, certificates of proxies, a certificate for public names.",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.acting import AsOption, SecondOption
-from server.output import Format, Formatted, say
+from compliance.commands.acting import AsOption, SecondOption
+from compliance.commands.output import Format, Formatted, say
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

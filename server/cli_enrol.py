@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from server.acting import AsOption, SecondOption
-from server.output import Format, Formatted, say
+from compliance.commands.acting import AsOption, SecondOption
+from compliance.commands.output import Format, Formatted, say
 
 if TYPE_CHECKING:
     from server.enrolment.deciding import Request

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from server.acting import AsOption, SecondOption
-from server.output import EXIT_FAILED, Format, Formatted, say
+from compliance.commands.acting import AsOption, SecondOption
+from compliance.commands.output import EXIT_FAILED, Format, Formatted, say
 
 _LOOK_EVERY_S = 0.2
 _STEPS = {

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from server.acting import AsOption, SecondOption
-from server.output import EXIT_FAILED, Format, Formatted, say
+from compliance.commands.acting import AsOption, SecondOption
+from compliance.commands.output import EXIT_FAILED, Format, Formatted, say
 
 app = typer.Typer(
     help="Look at the audit log, export it, list its witnesses.", no_args_is_help=True

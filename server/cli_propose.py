@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.acting import AsOption
+from compliance.commands.acting import AsOption
+from compliance.commands.output import Format, Formatted, say
 from server.cli_status import presence_lines, presence_of
-from server.output import Format, Formatted, say
 
 if TYPE_CHECKING:
     from protocols.vertical.plan import TrainingPlan

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.output import Format, Formatted, say
+from compliance.commands.output import Format, Formatted, say
 
 if TYPE_CHECKING:
     from server.home import HubHome

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from compliance.commands.options import LogFormatOption
+from compliance.commands.output import Format, Formatted, say
 from compliance.operation.settings import LogFormat
-from server.operation.options import LogFormatOption
-from server.output import Format, Formatted, say
 
 
 def serve_api(

@@ -1,36 +1,9 @@
-"""How the hub's commands speak: a result, what comes next, an exit code (`compliance.exits`)."""
+"""Which exit codes the errors have that the hub alone knows; see `compliance.commands.output`."""
 
 from __future__ import annotations
 
-import json
-from enum import StrEnum
-from typing import Annotated, Any
-
-import typer
-
-from compliance.exits import Exit, exit_of
-
-EXIT_FAILED = Exit.FAILED
-EXIT_REFUSED = Exit.REFUSED
-EXIT_CONFIG = Exit.CONFIG
-
-
-class Format(StrEnum):
-    """How a command's result is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-Formatted = Annotated[Format, typer.Option("--format", help="text for people, json for machines.")]
-
-
-def say(output: Format, value: dict[str, Any], text: str, following: str) -> None:
-    """Write the result and the next command."""
-    if output is Format.JSON:
-        typer.echo(json.dumps(value | {"next": following}, ensure_ascii=False))
-    else:
-        typer.echo(f"{text}\nNext: {following}")
+from compliance.commands.output import explain_by
+from compliance.exits import Exit
 
 
 def explain(error: Exception) -> int:
@@ -39,14 +12,9 @@ def explain(error: Exception) -> int:
     Raises:
         Exception: the error itself, if it is not a known one.
     """
-    found = exit_of(error) or _own(error)
-    if found is None:
-        raise error
-    typer.echo(f"{'refused' if found is Exit.REFUSED else 'error'}: {error}", err=True)
-    return found
+    return explain_by(error, _own)
 
 
 def _own(error: Exception) -> Exit | None:
-    """Return the code of an error that the hub alone knows."""
     # By name: its module loads Flower, which an error of another command must not wait for.
     return Exit.FAILED if type(error).__name__ == "SuperLinkError" else None

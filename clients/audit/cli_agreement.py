@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clients.acting import AsOption, SecondOption, acting
-from clients.output import EXIT_FAILED, EXIT_REFUSED, Format, Formatted, say
+from clients.acting import acting
+from compliance.commands.acting import AsOption, SecondOption
+from compliance.commands.output import EXIT_FAILED, EXIT_REFUSED, Format, Formatted, say
 
 if TYPE_CHECKING:
     from clients.audit.home import AuditHome

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clients.acting import AsOption
 from clients.audit.cli_options import format_time
-from clients.output import EXIT_REFUSED, Format, Formatted, say
+from compliance.commands.acting import AsOption
+from compliance.commands.output import EXIT_REFUSED, Format, Formatted, say
 
 if TYPE_CHECKING:
     from compliance.exports.finding import Finding

@@ -25,7 +25,8 @@ from clients.audit.cli_options import (
     load_policy,
     make_filter,
 )
-from clients.output import CommandError, Format, Formatted, say
+from clients.output import CommandError
+from compliance.commands.output import Format, Formatted, say
 
 if TYPE_CHECKING:
     from clients.audit.home import AuditHome

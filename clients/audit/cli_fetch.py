@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clients.audit.cli_options import format_time
-from clients.output import Format, Formatted, say
+from compliance.commands.output import Format, Formatted, say
 
 if TYPE_CHECKING:
     from clients.audit.fetching import Fetched

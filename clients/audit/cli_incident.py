@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clients.acting import AsOption, SecondOption
 from clients.audit.cli_options import format_time, parse_time
-from clients.output import EXIT_REFUSED, Format, Formatted, say
+from compliance.commands.acting import AsOption, SecondOption
+from compliance.commands.output import EXIT_REFUSED, Format, Formatted, say
 
 if TYPE_CHECKING:
     from compliance.agreement.profile import Profile

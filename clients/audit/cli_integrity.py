@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clients.acting import AsOption
 from clients.audit.cli_options import PolicyFile, format_time, load_policy
-from clients.output import EXIT_FAILED, Format, Formatted, say
+from compliance.commands.acting import AsOption
+from compliance.commands.output import EXIT_FAILED, Format, Formatted, say
 
 if TYPE_CHECKING:
     from compliance.exports.integrity import Integrity

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from clients.acting import AsOption, SecondOption
-from clients.output import EXIT_FAILED, Format, Formatted, say
+from compliance.commands.acting import AsOption, SecondOption
+from compliance.commands.output import EXIT_FAILED, Format, Formatted, say
 
 app = typer.Typer(help="This organisation's own log.", no_args_is_help=True)
 

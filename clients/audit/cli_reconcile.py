@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clients.audit.cli_options import Since, Until, format_time, parse_time
-from clients.output import EXIT_REFUSED, CommandError, Format, Formatted, say
+from clients.output import CommandError
+from compliance.commands.output import EXIT_REFUSED, Format, Formatted, say
 
 if TYPE_CHECKING:
     from clients.audit.reconciling import Budget, Compared, Period, Row

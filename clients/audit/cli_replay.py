@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clients.output import EXIT_FAILED, Format, Formatted, say
+from compliance.commands.output import EXIT_FAILED, Format, Formatted, say
 
 if TYPE_CHECKING:
     from clients.node.home import Home

@@ -25,7 +25,7 @@ from clients.audit.cli_options import (
     format_time,
     make_filter,
 )
-from clients.output import EXIT_REFUSED, Format, Formatted, say
+from compliance.commands.output import EXIT_REFUSED, Format, Formatted, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clients.audit.cli_options import LogPath, PolicyFile, format_time, load_policy
-from clients.output import EXIT_FAILED, Format, Formatted, say
+from compliance.commands.output import EXIT_FAILED, Format, Formatted, say
 
 if TYPE_CHECKING:
     from compliance.exports.check import Checked

@@ -14,7 +14,8 @@ import typer
 from click import Context
 from typer.core import TyperGroup
 
-from clients.output import EXIT_REFUSED, CommandError, Format, Formatted, say
+from clients.output import CommandError
+from compliance.commands.output import EXIT_REFUSED, Format, Formatted, say
 
 _DEFAULT = "serve"
 

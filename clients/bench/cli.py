@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from clients.bench.backend import Library
-from clients.output import Format, Formatted, say
+from compliance.commands.output import Format, Formatted, say
 
 app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from clients.acting import AS, PASSWORDS, SECOND
 from clients.output import CommandError
+from compliance.commands.acting import AS, PASSWORDS, SECOND
 
 _MODULES = {"lianfang": "clients.cli", "lianfang-hub": "server.cli"}
 ACTING, AGREEING = "lin", "chen"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clients.output import Format, Formatted, say
+from compliance.commands.output import Format, Formatted, say
 
 
 def demo(

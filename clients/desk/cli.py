@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from clients.acting import AsOption, SecondOption
-from clients.output import EXIT_REFUSED, Format, Formatted, say
+from compliance.commands.acting import AsOption, SecondOption
+from compliance.commands.output import EXIT_REFUSED, Format, Formatted, say
 
 app = typer.Typer(help="Ask for a light; screen customers; account for it.", no_args_is_help=True)
 

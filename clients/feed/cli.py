@@ -16,8 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clients.acting import AsOption
-from clients.output import EXIT_CONFIG, EXIT_FAILED, EXIT_REFUSED, Format, Formatted, say
+from compliance.commands.acting import AsOption
+from compliance.commands.output import (
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    Format,
+    Formatted,
+    say,
+)
 
 if TYPE_CHECKING:
     from clients.feed.defects import Refusal

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from clients.operation.options import LogFormatOption
-from clients.output import Format, Formatted, say
+from compliance.commands.options import LogFormatOption
+from compliance.commands.output import Format, Formatted, say
 from compliance.operation.settings import LogFormat
 
 _LOOK_EVERY_S = 0.5

@@ -10,14 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
-from clients.acting import AsOption
 from clients.console.cli import console
 from clients.node.cli_budget import budget
 from clients.node.cli_map import map_table, refresh
 from clients.node.cli_standing import leave, pause, resume
 from clients.node.cli_token import token
-from clients.operation.options import LogFormatOption
-from clients.output import CommandError, Format, Formatted, say
+from clients.output import CommandError
+from compliance.commands.acting import AsOption
+from compliance.commands.options import LogFormatOption
+from compliance.commands.output import Format, Formatted, say
 from compliance.operation.settings import LogFormat
 
 # A SuperNode that has died is found so soon; one that does not last is not started so often.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clients.output import EXIT_REFUSED, Format, Formatted, say
+from compliance.commands.output import EXIT_REFUSED, Format, Formatted, say
 
 if TYPE_CHECKING:
     from rich.text import Text

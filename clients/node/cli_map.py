@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clients.output import EXIT_REFUSED, Format, Formatted, say
+from compliance.commands.output import EXIT_REFUSED, Format, Formatted, say
 
 if TYPE_CHECKING:
     from clients.node.mapping.drafting import Choices, Draft

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clients.acting import AsOption, SecondOption, acting
-from clients.output import EXIT_FAILED, Format, Formatted, say
+from clients.acting import acting
+from compliance.commands.acting import AsOption, SecondOption
+from compliance.commands.output import EXIT_FAILED, Format, Formatted, say
 
 if TYPE_CHECKING:
     from clients.node.home import Home

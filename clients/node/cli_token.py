@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clients.output import CommandError, Format, Formatted, say
+from clients.output import CommandError
+from compliance.commands.output import Format, Formatted, say
 
 if TYPE_CHECKING:
     from clients.tokens import AccessToken, TokenSource

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clients.acting import AsOption
-from clients.output import EXIT_REFUSED, Format, Formatted, say
 from clients.rights.cli_dispute import app as dispute
 from clients.rights.cli_erase import access, certificate, erase
 from clients.rights.cli_hold import hold, holds, release
@@ -29,6 +27,8 @@ from clients.rights.cli_options import (
     Stdin,
     Tongue,
 )
+from compliance.commands.acting import AsOption
+from compliance.commands.output import EXIT_REFUSED, Format, Formatted, say
 
 if TYPE_CHECKING:
     from clients.rights.counter import Counter

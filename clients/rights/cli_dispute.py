@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clients.acting import AsOption
-from clients.output import Format, Formatted, say
 from clients.rights.cli_options import Directory, Language, Number, Profile, Reason
+from compliance.commands.acting import AsOption
+from compliance.commands.output import Format, Formatted, say
 
 if TYPE_CHECKING:
     from clients.rights.counter import Counter

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from clients.acting import AsOption, SecondOption
-from clients.output import Format, Formatted, say
 from clients.rights.cli_options import Directory, Number, Reason
+from compliance.commands.acting import AsOption, SecondOption
+from compliance.commands.output import Format, Formatted, say
 
 
 def access(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clients.acting import AsOption
-from clients.output import Format, Formatted, say
 from clients.rights.cli_options import Directory, Kind, Reason, Stdin
+from compliance.commands.acting import AsOption
+from compliance.commands.output import Format, Formatted, say
 
 if TYPE_CHECKING:
     from compliance.rights.case import Hold

@@ -7,13 +7,14 @@ import pytest
 from cryptography import x509
 from typer.testing import CliRunner
 
+from compliance.commands.output import EXIT_CONFIG, EXIT_REFUSED
 from protocols.tlog.entry import Entry, Outcome
 from server.cli import app
 from server.home import HubHome
 from server.identity.issued import Revocations
 from server.identity.trusted import TrustedAuthorities
 from server.log.opening import open_log
-from server.output import EXIT_CONFIG, EXIT_REFUSED, explain
+from server.output import explain
 from tests.pki import Company
 
 HUB = "lianfang"

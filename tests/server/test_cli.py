@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from typer.testing import CliRunner
 
 from clients.keys import certificate_request, create_keys
+from compliance.commands.output import EXIT_CONFIG, EXIT_REFUSED
 from compliance.configuration import ConfigError
 from compliance.staff.passwords import Cost
 from protocols.tlog.entry import Entry
@@ -15,7 +16,7 @@ from protocols.vertical.contract import Contract
 from server.cli import app
 from server.home import HubHome
 from server.log.opening import open_log
-from server.output import EXIT_CONFIG, EXIT_REFUSED, explain
+from server.output import explain
 
 
 def said(*arguments):

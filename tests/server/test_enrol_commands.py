@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from clients.keys import certificate_request, create_keys
 from compliance.clock import SystemClock
+from compliance.commands.output import EXIT_CONFIG, EXIT_REFUSED
 from compliance.staff.passwords import Cost
 from protocols.enrolment.code import InvitationCode
 from protocols.enrolment.words import prove_asking, sign_join
@@ -21,7 +22,7 @@ from server.home import HubHome
 from server.identity.issued import Revocations
 from server.log.opening import open_log
 from server.log.witnesses import Listed, Witnesses
-from server.output import EXIT_CONFIG, EXIT_REFUSED, explain
+from server.output import explain
 
 BY_TWO = ("--as", "amy", "--second", "carl")
 WITNESS = Signer.from_seed("telecom/witness", KeyKind.COSIGNATURE, b"w" * 32).key

@@ -5,15 +5,17 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from compliance.commands.acting import AS, PASSWORDS, SECOND
+from compliance.commands.output import EXIT_CONFIG, EXIT_REFUSED
 from compliance.policy.actors import Facts
 from compliance.staff.passwords import Cost
 from protocols.tlog.entry import Entry
-from server.acting import AS, PASSWORDS, SECOND, acting
+from server.acting import acting
 from server.cli import app as hub_app
 from server.cli_staff import app
 from server.home import HubHome
 from server.log.opening import open_log
-from server.output import EXIT_CONFIG, EXIT_REFUSED, explain
+from server.output import explain
 
 BY_TWO = ("--as", "amy", "--second", "otto")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,9 @@ from compliance.errors import ComplianceError
 from compliance.office.office import Office
 from compliance.signin.pages.assembling import Console, open_console
 from compliance.signin.settings import read_settings
+from compliance.signin.signin import SignIn
 from compliance.web.certificates import HOST, Certificate, local_certificate
+from compliance.web.page import Page
 from compliance.web.serving import SiteServer, listen
 
 LOOPBACK = "127.0.0.1"
@@ -63,6 +65,8 @@ def serving(
     certificate: Path | None = None,
     key: Path | None = None,
     clock: Clock | None = None,
+    pages: Callable[[SignIn], Iterable[Page]] = lambda _: (),
+    packages: Sequence[str] = (),
     demo: bool = False,
 ) -> Iterator[Serving]:
     """Serve the console of a directory until the block ends.
@@ -72,6 +76,7 @@ def serving(
         ending: what is given back at the end, such as the office.
         host: at which it listens; the loopback unless a certificate was given.
         certificate, key: as PEM; made here for localhost if None.
+        pages, packages: as `open_console`.
 
     Raises:
         ConfigError: signin.json, the certificate or the port cannot be used.
@@ -90,7 +95,7 @@ def serving(
         origin = settings.origin or _local(bound)
         console = open_console(
             root, office, title=title or title_of(office), origin=origin, settings=settings,
-            ending=ending.pop_all(), demo=demo,
+            ending=ending.pop_all(), pages=pages, packages=packages, demo=demo,
         )  # fmt: skip
         with console:
             server = SiteServer(console.site.app())

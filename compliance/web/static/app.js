@@ -1,5 +1,5 @@
 // Everything works without this. It offers passkeys where the browser has them, and asks before
-// what cannot be undone. It writes no markup, so Trusted Types have nothing to refuse.
+// what cannot be undone, and prints. It writes no markup, so Trusted Types have nothing to refuse.
 
 const decode = (text) =>
   Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
@@ -70,6 +70,10 @@ if (window.PublicKeyCredential) {
 }
 for (const part of document.querySelectorAll("[data-no-passkey]")) {
   part.hidden = Boolean(window.PublicKeyCredential);
+}
+for (const button of document.querySelectorAll("[data-print]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => window.print());
 }
 for (const form of document.querySelectorAll("form[data-ask]")) {
   form.addEventListener("submit", (event) => {

@@ -8,11 +8,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
-from clients.acting import AS, PASSWORDS, SECOND
 from clients.keys import create_keys
 from clients.node.files import store_json
 from clients.output import explain
 from clients.staff.cli import app
+from compliance.commands.acting import AS, PASSWORDS, SECOND
 from compliance.staff.passwords import Cost
 
 

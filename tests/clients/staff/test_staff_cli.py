@@ -11,11 +11,12 @@ import time
 import pytest
 from typer.main import get_command
 
-from clients.acting import AS, PASSWORDS, SECOND, acting
+from clients.acting import acting
 from clients.node.home import Home
 from clients.office import node_office
-from clients.output import EXIT_CONFIG, EXIT_REFUSED
 from clients.staff.cli import app
+from compliance.commands.acting import AS, PASSWORDS, SECOND
+from compliance.commands.output import EXIT_CONFIG, EXIT_REFUSED
 from protocols.tlog.entry import Entry
 
 BY_TWO = ("--as", "amy", "--second", "otto")

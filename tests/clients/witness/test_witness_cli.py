@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from clients.audit.cli_witness import app
 from clients.node.files import store_json
-from clients.output import EXIT_REFUSED
+from compliance.commands.output import EXIT_REFUSED
 from compliance.configuration import ConfigError
 from compliance.log.errors import StorageError
 from protocols.tlog.note import KeyKind, VerifierKey

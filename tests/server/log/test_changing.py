@@ -14,6 +14,7 @@ from clients.node.home import Home
 from clients.witness.keys import create_witness_keys
 from clients.witness.pins import Pin, Pins
 from clients.witness.service import open_witness, witness_folder
+from compliance.commands.output import EXIT_CONFIG, EXIT_REFUSED
 from compliance.office.about import About
 from compliance.staff.staff import Staff
 from protocols.link import TransportError
@@ -24,7 +25,7 @@ from server.home import HubHome, unix_now
 from server.keeping.place import keeping_of
 from server.log.opening import WITNESSES, open_log
 from server.log.witnesses import Listed, Witnesses
-from server.output import EXIT_CONFIG, EXIT_REFUSED, explain
+from server.output import explain
 
 WHY = ("--reason", "the partner was revoked")
 

@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from clients.acting import PASSWORDS
 from clients.demo.bringing_up import ACTING, AGREEING
+from compliance.commands.acting import PASSWORDS
 from compliance.evaluations.book import BookEntry
 from compliance.evaluations.reading import read_book
 from protocols.identifiers import national_checksum

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from clients.acting import AS, PASSWORDS, SECOND
 from clients.demo.bringing_up import ACTING, AGREEING
 from clients.desk.journal import CheckJournal
+from compliance.commands.acting import AS, PASSWORDS, SECOND
 
 SECONDS = float(os.environ.get("LIANFANG_STORM_SECONDS", "90"))
 SEED = int(os.environ.get("LIANFANG_STORM_SEED", "7"))

@@ -1,0 +1,1 @@
+"""What the commands of the hub and of a node have in common."""
