@@ -11,7 +11,7 @@ LEFT_OUT := $(foreach name,cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cub
 	nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 \
 	nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx triton torch uv,--no-emit-package $(name))
 
-.PHONY: help demo test test-slow test-again check audit lock clean
+.PHONY: help demo test test-slow test-again pictures check audit lock clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -34,6 +34,12 @@ test-slow: $(READY)  ## statistical, fault and whole-system tests that take minu
 
 test-again: $(READY)  ## what failed last; both suites share processes with a busy machine
 	$(BIN)/python -m pytest -m "slow or not slow" --last-failed --last-failed-no-failures none
+
+pictures: $(READY)  ## take the pictures of the documentation anew; needs Chromium
+	rm -rf .pictures && mkdir .pictures
+	LIANFANG_PICTURES=.pictures $(BIN)/python -m pytest -m slow tests/clients/desk/pages tests/compliance/signin -k chromium
+	for picture in docs/pictures/*.png; do cp ".pictures/$$(basename $$picture)" "$$picture"; done
+	rm -rf .pictures
 
 check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

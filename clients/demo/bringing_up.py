@@ -30,7 +30,8 @@ _STAFF = {
     ACTING: ("desk", "analyst", "operator", "approver"),
     AGREEING: ("approver", "compliance"),
 }
-_PASSWORDS = "passwords"
+PASSWORD_FOLDER = "passwords"  # noqa: S105  the name of a folder
+MARK = "demo.json"
 T = TypeVar("T")
 
 
@@ -69,6 +70,19 @@ def at_each(names: Iterable[str], act: Callable[[str], T]) -> dict[str, T]:
     wanted = list(names)
     with ThreadPoolExecutor(len(wanted)) as pool:
         return dict(zip(wanted, pool.map(act, wanted), strict=True))
+
+
+def find_town(directory: Path) -> Town:
+    """Return the organisations of a demonstration that was made before.
+
+    Raises:
+        CommandError: there is none, or it did not come to its end.
+    """
+    hub = directory / "hub"
+    nodes = {path.parent.name: path.parent for path in sorted(directory.glob("*/node.json"))}
+    if not (directory / MARK).exists() or not (hub / "hub.json").exists() or not nodes:
+        raise CommandError(f"{directory}: no demonstration; make one with `lianfang demo` first")
+    return Town(hub, nodes)
 
 
 def make_hub(root: Path) -> Town:
@@ -154,7 +168,7 @@ def run_command(name: str, *arguments: str, said: str = "", unattended: bool = F
 def _people_of(arguments: Sequence[str]) -> dict[str, str]:
     """Return who acts at a command, by the town in which the directory lies that it names."""
     for argument in arguments:
-        folder = Path(argument).parent / _PASSWORDS
+        folder = Path(argument).parent / PASSWORD_FOLDER
         if "/" in argument and Path(argument).is_dir() and folder.is_dir():
             return {AS: ACTING, SECOND: AGREEING, PASSWORDS: str(folder)}
     return {}
@@ -162,7 +176,7 @@ def _people_of(arguments: Sequence[str]) -> dict[str, str]:
 
 def _add_staff(name: str, directory: Path) -> None:
     """Add the two accounts with which an organisation begins."""
-    folder = directory.parent / _PASSWORDS
+    folder = directory.parent / PASSWORD_FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     for account, roles in _STAFF.items():
         file = folder / account

@@ -24,18 +24,53 @@ def demo(
         Path | None,
         typer.Option(help="Write the town's tables and reports there, and do nothing else."),
     ] = None,
+    *,
+    serve: Annotated[
+        bool,
+        typer.Option("--serve", help="Open its screens, and make it first if it is not there."),
+    ] = False,
+    port: Annotated[
+        int, typer.Option(help="Of the first screens, the others follow; 0 takes free ones.")
+    ] = 9446,
     output: Formatted = Format.TEXT,
 ) -> None:
     """Bring up a hub and three partners, train jointly over Flower, and compare."""
     if data_only is not None:
         _write_data(data_only, people=people, seed=seed, output=output)
         return
+    from clients.demo.bringing_up import MARK
     from clients.demo.show import run_demo
 
+    if serve and (directory / MARK).exists():
+        _serve(directory, port, output)
+        return
     figures = run_demo(
         directory, data=data, people=people, seed=seed, epsilon=epsilon, quiet=output is Format.JSON
     )
+    if serve:
+        typer.echo(figures["table"], err=True)
+        _serve(directory, port, output)
+        return
     say(output, figures, figures["table"], figures["following"])
+
+
+def _serve(directory: Path, port: int, output: Format) -> None:
+    """Open the screens of a demonstration until the process is told to stop."""
+    import signal
+    import threading
+
+    from clients.demo.serving import serve_demo
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    typer.echo("starting the hub, the nodes and their screens", err=True)
+    with serve_demo(directory, port=port) as screens:
+        typer.echo(screens.text(), err=True)
+        typer.echo("ready; stop with Ctrl-C", err=True)
+        stop.wait()
+    told = {"state": "stopped", "addresses": screens.addresses}
+    say(output, told, "Stopped.", f"lianfang demo --serve --directory {directory}")
 
 
 def _write_data(directory: Path, *, people: int, seed: int, output: Format) -> None:

@@ -26,7 +26,7 @@ from clients.output import CommandError
 from compliance.evaluations.reading import read_book
 from compliance.policy.actors import hour_at
 
-_KIND = "tw_national_id"
+KIND = "tw_national_id"
 _CONNECTED_S = 30.0
 # When people may look at customers, by the policies that are shipped.
 FIRST_HOUR, LAST_HOUR = 7, 22
@@ -73,7 +73,7 @@ def look_up(town: Town, folder: Path) -> Lookups:
     police, telecom = write_reports(folder, int(time.time()))
     insurer = town.nodes["insurer"]
     run_command("lianfang", "feed", "publish", str(town.nodes["police"]), str(police))
-    people = _people(folder, police, telecom)
+    people = people_to_try(folder, police, telecom)
     # Before the telecom has published, its table is missing: nothing may be shown as green.
     checks = [_check(insurer, "before the telecom has published", people["unreported"])]
     run_command("lianfang", "feed", "publish", str(town.nodes["telecom"]), str(telecom))
@@ -91,7 +91,7 @@ def look_up(town: Town, folder: Path) -> Lookups:
     screened = json.loads(
         run_command(
             "lianfang", "desk", "screen", str(insurer), str(town.tables["insurer"]), "--yes",
-            "--care", "--column", IDENTIFIER, "--kind", _KIND, "--format", "json",
+            "--care", "--column", IDENTIFIER, "--kind", KIND, "--format", "json",
             "--out", str(insurer / "screened.parquet"),
         )
     )  # fmt: skip
@@ -122,7 +122,7 @@ def draw_lookups(found: Lookups) -> str:
     return target.getvalue().rstrip()
 
 
-def _people(folder: Path, police: Path, telecom: Path) -> dict[str, str]:
+def people_to_try(folder: Path, police: Path, telecom: Path) -> dict[str, str]:
     """Choose a customer for every colour, as only the demonstration can."""
     customers = pl.read_parquet(folder / "insurer" / "table.parquet")[IDENTIFIER]
     reports = pl.read_csv(police).filter(pl.col("value").is_in(customers.implode()))
@@ -146,7 +146,7 @@ def _check(insurer: Path, told: str, identifier: str) -> dict[str, Any]:
         run_command(
             "lianfang", "desk", "check", str(insurer), "--case", "DEMO-1", "--stdin",
             "--purpose", "counter" if is_day else "online",
-            "--format", "json", said=f"{_KIND},{identifier}\n", unattended=not is_day,
+            "--format", "json", said=f"{KIND},{identifier}\n", unattended=not is_day,
         )
     )  # fmt: skip
     return {"told": told} | answer

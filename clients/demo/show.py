@@ -11,9 +11,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clients.bench.dataset import HELD_OUT, load_dataset, split_rows
 from clients.demo.agreeing import agree_all
-from clients.demo.bringing_up import Bringing, Town, join_partners, make_hub, run_command
+from clients.demo.bringing_up import MARK, Bringing, Town, join_partners, make_hub, run_command
 from clients.demo.comparison import Comparison, compare, draw_table
 from clients.demo.evidence import draw_evidence, list_witnesses, take_evidence
 from clients.demo.lookups import Lookups, begin_epoch, draw_lookups, largest_table, look_up
+from clients.demo.processes import start_town
 from clients.demo.town import write_town
 from clients.node.files import load_json
 from clients.output import CommandError
@@ -40,9 +40,6 @@ AGREED_COLUMNS = (
     "hidden_number_*,call_centre_*,call_forward_days,longest_first_contact_minutes,"
     "spam_reports,blocked_calls"
 )
-MARK = "demo.json"
-_READY_S = 90.0
-_STOP_S = 15.0
 
 
 def run_demo(
@@ -60,7 +57,7 @@ def run_demo(
         agree_all(town, holder, {"quota": _quota(town)})
         list_witnesses(town)
         steps.begin("starting the hub and three nodes")
-        _start(town, processes, directory)
+        start_town(town, processes, directory / "logs")
         steps.begin("making the key that nobody holds")
         begin_epoch(town)
         lookups: Lookups | None = None
@@ -112,27 +109,6 @@ def _tables(directory: Path, data: Path | None, *, people: int, seed: int) -> tu
     return town, holder
 
 
-def _start(town: Town, processes: ExitStack, directory: Path) -> None:
-    """Start the hub, wait for its SuperLink, then start every node."""
-    logs = directory / "logs"
-    logs.mkdir()
-    processes.enter_context(_process(["server.cli", "serve", str(town.hub)], logs / "hub.log"))
-    _await_ready(logs, ["hub"])
-    for name, node in town.nodes.items():
-        command = ["clients.cli", "node", "start", str(node)]
-        processes.enter_context(_process(command, logs / f"{name}.log"))
-    _await_ready(logs, list(town.nodes))
-
-
-def _await_ready(logs: Path, waiting: list[str]) -> None:
-    ends_at = time.monotonic() + _READY_S
-    while waiting:
-        waiting = [name for name in waiting if "Next:" not in (logs / f"{name}.log").read_text()]
-        if waiting and time.monotonic() > ends_at:
-            raise CommandError(f"{waiting[0]} did not start in {_READY_S:g} s; see {logs}")
-        time.sleep(0.1)
-
-
 def _train(town: Town, holder: str, run: str, *, epsilon: float, agreed: str | None) -> None:
     run_command(
         *("lianfang-hub", "propose", str(town.hub), run, "--label-holder", holder),
@@ -147,27 +123,6 @@ def _train(town: Town, holder: str, run: str, *, epsilon: float, agreed: str | N
         state = json.loads(done.stdout)["state"] if done.stdout else {"trouble": []}
         said = "; ".join(f"{t['party']}, {t['phase']}: {t['reason']}" for t in state["trouble"])
         raise CommandError(f"the run did not end well: {said or done.stderr.strip()}")
-
-
-@contextmanager
-def _process(arguments: list[str], log: Path) -> Iterator[None]:
-    """Run one of our long-lived commands; it is stopped, politely first, at the end."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603  our own module
-            [sys.executable, "-m", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-        try:
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def _clear(directory: Path) -> None:

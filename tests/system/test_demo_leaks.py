@@ -6,20 +6,27 @@ town, plain, wide, encoded and hashed, and the values of its tables. What a part
 is what stands in its own table and reports.
 """
 
+import csv
 import gzip
 import json
+import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 import zipfile
 from hashlib import md5, sha256
 from pathlib import Path
 
+import httpx
 import numpy as np
 import polars as pl
 import pytest
 
+from clients.demo.lookups import FIRST_HOUR, LAST_HOUR
+from compliance.policy.actors import hour_at
 from protocols.identifiers import IdentifierKind, canonicalize
 from tests.needles import Needles, contents, forms_of, values_of
 
@@ -143,6 +150,63 @@ def test_search_finds_whatever_is_planted(demo, tmp_path):
         )
     finally:
         demo.root = town
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_its_screens_open_again_on_the_same_data_and_leak_nothing(demo):
+    command = [
+        sys.executable, "-m", "clients.cli", "demo", "--serve", "--directory", demo.root,
+        "--port", "0", "--format", "json",
+    ]  # fmt: skip
+    said = demo.root / "logs" / "served.log"
+    with said.open("wb") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+    try:
+        ends_at = time.monotonic() + 200
+        while "ready;" not in said.read_text():
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < ends_at, said.read_text()
+            time.sleep(0.2)
+        addresses = dict(re.findall(r"(?m)^(\w+) +(https://\S+)/$", said.read_text()))
+        assert addresses.keys() == {"hub", *PARTNERS}
+        for address in addresses.values():
+            assert "DEMO DATA" in httpx.get(f"{address}/signin", verify=False).text
+        check_desk(addresses["insurer"], demo.root)
+    finally:
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(output)["state"] == "stopped"
+    assert demo.leaks() == {}
+
+
+def check_desk(address, root):
+    """A clerk signs in and asks about the customers that the demonstration names."""
+    with httpx.Client(base_url=address, verify=False) as browser:
+        browser.headers["accept-language"] = "en"
+
+        def post(path, **fields):
+            page = browser.get(path.split("?", maxsplit=1)[0]).text
+            token = re.search(r'name="token" value="([0-9a-f]+)"', page)[1]
+            sent = {"origin": address, "sec-fetch-site": "same-origin"}
+            return browser.post(
+                path, data={"token": token} | fields, headers=sent, follow_redirects=True
+            )
+
+        password = (root / "passwords" / "lin").read_text()
+        assert "Lin" in post("/signin", account="lin", password=password, next="/").text
+        with (root / "town" / "truth" / "try.csv").open() as file:
+            customers = list(csv.DictReader(file))
+        assert {row["light"] for row in customers} == {"red", "yellow", "green"}
+        is_day = FIRST_HOUR <= hour_at(int(time.time())) < LAST_HOUR
+        for row in customers:
+            found = post("/desk", identifier=row["value"], kind="", purpose="counter", case="D-1")
+            if is_day:
+                assert f'class="light {row["light"]}"' in found.text, row["what"]
+            else:
+                assert found.status_code == 403
+                assert "do not permit this check" in found.text
 
 
 def plant(demo, root: Path) -> dict[str, set[str]]:

@@ -7,7 +7,6 @@ monitor. Where the variable LIANFANG_PICTURES names a folder, each is kept there
 import json
 import os
 import re
-import shutil
 import ssl
 import subprocess
 import sys
@@ -18,89 +17,51 @@ from pathlib import Path
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
 from compliance.policy.actors import StaffRole
 from compliance.signin.settings import IssuerSettings, SignInSettings
 from compliance.web.certificates import local_certificate
-from compliance.web.serving import SiteServer, listen
+from tests.browsers import NOW, PASSWORD, STAFF
+from tests.chromium import (
+    WIDTHS,
+    check_look,
+    keep,
+    launched,
+    needs_chromium,
+    served,
+    sign_in,
+    watched,
+)
 
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = (
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-quic",
-)  # fmt: skip
-PASSWORD = "a long enough secret of {}"
-NOW = 1_800_064_800
 PAGES = ("/signin", "/", "/account", "/again", "/people", "/nowhere")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which(CHROMIUM) is None, reason="no Chromium installed"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture
 def chromium():
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def serve(make_scene, tmp_path):
     """Serve a console; returns its scene and its address."""
     with ExitStack() as ending:
-
-        def start(**options):
-            listener = listen("127.0.0.1", 0)
-            ending.callback(listener.close)
-            origin = f"https://localhost:{listener.getsockname()[1]}"
-            scene = make_scene(origin=origin, **options)
-            server = SiteServer(scene.console.site.app())
-            server.start(listener, local_certificate(tmp_path / "console", int(time.time())))
-            ending.callback(server.stop)
-            return scene, origin
-
-        yield start
-
-
-def watched(context, origin):
-    """A page whose every complaint is kept."""
-    page = context.new_page()
-    said = []
-    page.on(
-        "console",
-        lambda line: said.append(line.text) if line.type in {"error", "warning"} else None,
-    )
-    page.on("pageerror", lambda error: said.append(str(error)))
-    return page, said
-
-
-def sign_in(page, origin, name="amy"):
-    page.goto(f"{origin}/signin")
-    page.fill("#account", name)
-    page.fill("#password", PASSWORD.format(name))
-    page.click("form[action='/signin'] button")
-    page.wait_for_url(f"{origin}/")
-
-
-def keep(page, name):
-    if folder := os.environ.get("LIANFANG_PICTURES"):
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+        yield lambda **options: ending.enter_context(
+            served(make_scene, tmp_path / "console", **options)
+        )
 
 
 @pytest.mark.parametrize(("language", "scheme"), [*product(("zh-TW", "en"), ("light", "dark"))])
 def test_every_page_is_accessible_and_keeps_its_policy(serve, chromium, language, scheme):
     many = {f"clerk-{n}": "desk" for n in range(70)}
     _, origin = serve(people=STAFF | many, demo=True)
-    for width in (390, 1440):
+    for width in WIDTHS:
         context = chromium.new_context(
             ignore_https_errors=True, locale=language, color_scheme=scheme,
             viewport={"width": width, "height": 900},
         )  # fmt: skip
-        page, said = watched(context, origin)
+        page, said = watched(context)
         for path in PAGES:
             if path == "/":
                 sign_in(page, origin)
@@ -110,10 +71,7 @@ def test_every_page_is_accessible_and_keeps_its_policy(serve, chromium, language
                 "en" if language == "en" else "zh-Hant-TW"
             )
             keep(page, f"{path.strip('/') or 'home'}-{language}-{scheme}-{width}")
-            found = Axe().run(page)
-            assert found.violations_count == 0, (path, width, found.generate_report())
-            too_wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
-            assert not too_wide, (path, width)
+            check_look(page, (path, width))
         context.close()
         assert [line for line in said if "404" not in line] == []
 
@@ -121,7 +79,7 @@ def test_every_page_is_accessible_and_keeps_its_policy(serve, chromium, language
 def test_injected_markup_is_refused_by_the_browser(serve, chromium):
     _, origin = serve()
     context = chromium.new_context(ignore_https_errors=True)
-    page, said = watched(context, origin)
+    page, said = watched(context)
     page.goto(f"{origin}/signin")
     told = page.evaluate(
         "() => { try { document.body.innerHTML = '<img src=x onerror=alert(1)>'; return 'taken' }"
@@ -134,7 +92,7 @@ def test_injected_markup_is_refused_by_the_browser(serve, chromium):
 def test_a_passkey_of_the_browser_is_made_and_signs_in(serve, chromium):
     scene, origin = serve()
     context = chromium.new_context(ignore_https_errors=True, locale="zh-TW")
-    page, said = watched(context, origin)
+    page, said = watched(context)
     devtools = context.new_cdp_session(page)
     devtools.send("WebAuthn.enable")
     devtools.send("WebAuthn.addVirtualAuthenticator", {"options": {
@@ -167,7 +125,7 @@ def test_a_passkey_of_the_browser_is_made_and_signs_in(serve, chromium):
 def test_everything_but_passkeys_works_without_javascript(serve, chromium):
     _, origin = serve()
     context = chromium.new_context(ignore_https_errors=True, java_script_enabled=False, locale="en")
-    page, _ = watched(context, origin)
+    page, _ = watched(context)
     page.goto(f"{origin}/account")
     assert page.is_hidden("form[action='/signin/passkey']")
     page.fill("#account", "amy")
@@ -185,7 +143,7 @@ def test_everything_but_passkeys_works_without_javascript(serve, chromium):
 def test_a_link_from_another_site_arrives_signed_in(serve, chromium):
     _, origin = serve()
     context = chromium.new_context(ignore_https_errors=True, locale="en")
-    page, said = watched(context, origin)
+    page, said = watched(context)
     sign_in(page, origin)
     # Another site as far as browsers are concerned: an address is never same-site with a name.
     page.route("https://elsewhere.example/*", lambda route: route.fulfill(
@@ -219,7 +177,7 @@ def test_the_way_to_the_issuer_and_back(serve, chromium, tmp_path):
             with httpx.Client(verify=context, trust_env=False) as client:
                 client.post(f"{address}/control", content=json.dumps(person))
             browsing = chromium.new_context(ignore_https_errors=True, locale="zh-TW")
-            page, said = watched(browsing, origin)
+            page, said = watched(browsing)
             page.goto(f"{origin}/account")
             keep(page, "signin-with-issuer")
             page.click("form[action='/signin/issuer'] button")
@@ -236,7 +194,7 @@ def test_a_page_is_a_few_kilobytes(serve, chromium):
     """Bytes over the wire at the first page, headers included; the figures go with the pictures."""
     _, origin = serve()
     context = chromium.new_context(ignore_https_errors=True, locale="zh-TW")
-    page, _ = watched(context, origin)
+    page, _ = watched(context)
     page.goto(f"{origin}/signin")
     found = {"/signin": page.evaluate(MEASURE)}
     assert sum(size for _, size, _ in found["/signin"]) < 12_000
@@ -253,6 +211,3 @@ MEASURE = """
 [...performance.getEntriesByType("resource"), ...performance.getEntriesByType("navigation")].map(
   (entry) => [entry.name, entry.transferSize, Math.round(entry.responseStart - entry.requestStart)]
 )"""
-STAFF = {
-    "dora": "desk", "anna": "analyst", "paul": "operator", "amy": "approver", "otto": "compliance",
-}  # fmt: skip
