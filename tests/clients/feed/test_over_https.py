@@ -129,11 +129,14 @@ def test_killed_process_leaves_one_history(make_town, write, ids):
     whole_s = time.monotonic() - began
     for round_number in range(16):
         path = write(range(40 * (round_number + 1)))
+        began = time.monotonic()
         process = subprocess.Popen(
             [*command, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             process.wait(timeout=source.uniform(0.4, 0.95) * whole_s)
+            # Others interfered when it was measured: it takes no longer than this.
+            whole_s = min(whole_s, time.monotonic() - began)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()

@@ -61,6 +61,8 @@ def test_every_text_is_used_and_every_used_text_is_there():
             elif path.suffix == ".py" and {"web", "pages", "console"} & set(path.parts):
                 source = path.read_text()
                 used |= set(re.findall(r'(?:trouble|menu)="([a-z0-9_.]+)"', source))
+                used |= set(re.findall(r'TroubleError\("([a-z0-9_.]+)"', source))
+                prefixes |= set(re.findall(r'TroubleError\(f"([a-z0-9_.]+\.)\{', source))
                 used |= {f"said.{key}" for key in re.findall(r'said="([a-z0-9_]+)"', source)}
     used |= {f"role.{role}" for role in StaffRole}
     used |= {f"error.{status}.{part}" for status in STATUSES for part in ("title", "text")}
