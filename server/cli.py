@@ -128,11 +128,12 @@ def serve(
 ) -> None:
     """Serve the link, the API and Flower until stopped."""
     from compliance.operation.logs import configure_logging
-    from compliance.operation.settled import settle_memory
+    from compliance.operation.settled import settle_memory, share_heaps
     from server.home import HubHome
     from server.serving import run_directly
     from server.serving import serve as serve_hub
 
+    share_heaps()
     configure_logging(log_format)
     home = HubHome(directory)
     settings = home.settings()

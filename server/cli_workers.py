@@ -26,10 +26,11 @@ def serve_api(
     import threading
 
     from compliance.operation.logs import configure_logging
-    from compliance.operation.settled import settle_memory
+    from compliance.operation.settled import settle_memory, share_heaps
     from server.home import HubHome
     from server.working import serve_api as serve_worker
 
+    share_heaps()
     configure_logging(log_format)
     home = HubHome(directory)
     settings = home.settings()

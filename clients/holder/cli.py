@@ -42,9 +42,10 @@ def start(
     from compliance.clock import SystemClock
     from compliance.operation.logs import configure_logging
     from compliance.operation.settings import load_operation
-    from compliance.operation.settled import settle_memory
+    from compliance.operation.settled import settle_memory, share_heaps
     from compliance.watched import after_input
 
+    share_heaps()
     configure_logging(log_format)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
