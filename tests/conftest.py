@@ -247,3 +247,12 @@ def staffed(tmp_path, monkeypatch):
         return roots
 
     return make
+
+
+@pytest.fixture
+def chromium():
+    """Give a real browser."""
+    from tests.chromium import launched  # noqa: PLC0415  most tests need none
+
+    with launched() as browser:
+        yield browser

@@ -26,7 +26,6 @@ from tests.chromium import (
     WIDTHS,
     check_look,
     keep,
-    launched,
     needs_chromium,
     served,
     sign_in,
@@ -35,12 +34,6 @@ from tests.chromium import (
 
 PAGES = ("/signin", "/", "/account", "/again", "/people", "/nowhere")
 pytestmark = [pytest.mark.slow, needs_chromium]
-
-
-@pytest.fixture
-def chromium():
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from tests.chromium import (
     WIDTHS,
     check_look,
     keep,
-    launched,
     needs_chromium,
     served,
     sign_in,
@@ -21,12 +20,6 @@ PHONE, PERSON = IdentifierKind.PHONE, IdentifierKind.TW_PERSON_ID
 # What the town says of each, with the light that it makes.
 NUMBERS = {"red": "0912-345-678", "yellow": "0922-345-678", "green": "0933-345-678"}
 pytestmark = [pytest.mark.slow, needs_chromium]
-
-
-@pytest.fixture
-def chromium():
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -46,9 +39,15 @@ def serve(make_scene, tmp_path, reported):
         yield found
 
 
-def ask(page, origin, number):
+def begin(page, origin):
+    """Open the form; its field has the focus by itself."""
     page.goto(f"{origin}/desk")
-    page.keyboard.type(number)  # the field has the focus
+    page.wait_for_function("document.activeElement.id === 'identifier'")
+
+
+def ask(page, origin, number):
+    begin(page, origin)
+    page.keyboard.type(number)
     page.keyboard.press("Enter")
     page.wait_for_url(f"{origin}/desk/light/*")
 
@@ -73,7 +72,7 @@ def test_every_light_in_every_look(serve, chromium, reported, language, scheme):
             assert page.locator(f"section.light.{'yellow' if name == 'care' else name}").count()
             # The first answer is seen without scrolling.
             assert page.locator("h1").bounding_box()["y"] < 900
-        page.goto(f"{origin}/desk")
+        begin(page, origin)
         page.keyboard.type("A123456788")
         page.keyboard.press("Enter")
         page.wait_for_selector("[role=alert]")
@@ -146,9 +145,15 @@ def test_desk_is_a_few_kilobytes(serve, chromium):
     _, origin = serve
     context = chromium.new_context(ignore_https_errors=True, locale="zh-TW")
     page, _ = watched(context)
-    sizes = []
-    page.on("requestfinished", lambda request: sizes.append(sum(request.sizes().values())))
+    sizes = {}
+
+    def note(request):
+        sizes[request.url] = sum(request.sizes().values())
+
+    page.on("requestfinished", note)
     sign_in(page, origin, "dora")
     page.goto(f"{origin}/desk")
     page.wait_for_load_state("networkidle")
-    assert sum(sizes) < 30_000
+    needed = [url for url in sizes if "/static/" in url or url.endswith("/desk")]
+    assert len(needed) > 3
+    assert sum(sizes[url] for url in needed) < 30_000
