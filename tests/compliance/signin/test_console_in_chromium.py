@@ -51,7 +51,7 @@ def test_every_page_is_accessible_and_keeps_its_policy(serve, chromium, language
     _, origin = serve(people=STAFF | many, demo=True)
     for width in WIDTHS:
         context = chromium.new_context(
-            ignore_https_errors=True, locale=language, color_scheme=scheme,
+            ignore_https_errors=True, reduced_motion="reduce", locale=language, color_scheme=scheme,
             viewport={"width": width, "height": 900},
         )  # fmt: skip
         page, said = watched(context)
@@ -71,7 +71,7 @@ def test_every_page_is_accessible_and_keeps_its_policy(serve, chromium, language
 
 def test_injected_markup_is_refused_by_the_browser(serve, chromium):
     _, origin = serve()
-    context = chromium.new_context(ignore_https_errors=True)
+    context = chromium.new_context(ignore_https_errors=True, reduced_motion="reduce")
     page, said = watched(context)
     page.goto(f"{origin}/signin")
     told = page.evaluate(
@@ -84,7 +84,9 @@ def test_injected_markup_is_refused_by_the_browser(serve, chromium):
 
 def test_a_passkey_of_the_browser_is_made_and_signs_in(serve, chromium):
     scene, origin = serve()
-    context = chromium.new_context(ignore_https_errors=True, locale="zh-TW")
+    context = chromium.new_context(
+        ignore_https_errors=True, reduced_motion="reduce", locale="zh-TW"
+    )
     page, said = watched(context)
     devtools = context.new_cdp_session(page)
     devtools.send("WebAuthn.enable")
@@ -117,7 +119,9 @@ def test_a_passkey_of_the_browser_is_made_and_signs_in(serve, chromium):
 
 def test_everything_but_passkeys_works_without_javascript(serve, chromium):
     _, origin = serve()
-    context = chromium.new_context(ignore_https_errors=True, java_script_enabled=False, locale="en")
+    context = chromium.new_context(
+        ignore_https_errors=True, reduced_motion="reduce", java_script_enabled=False, locale="en"
+    )
     page, _ = watched(context)
     page.goto(f"{origin}/account")
     assert page.is_hidden("form[action='/signin/passkey']")
@@ -135,7 +139,7 @@ def test_everything_but_passkeys_works_without_javascript(serve, chromium):
 
 def test_a_link_from_another_site_arrives_signed_in(serve, chromium):
     _, origin = serve()
-    context = chromium.new_context(ignore_https_errors=True, locale="en")
+    context = chromium.new_context(ignore_https_errors=True, reduced_motion="reduce", locale="en")
     page, said = watched(context)
     sign_in(page, origin)
     # Another site as far as browsers are concerned: an address is never same-site with a name.
@@ -169,7 +173,9 @@ def test_the_way_to_the_issuer_and_back(serve, chromium, tmp_path):
             context = ssl.create_default_context(cafile=made.path)
             with httpx.Client(verify=context, trust_env=False) as client:
                 client.post(f"{address}/control", content=json.dumps(person))
-            browsing = chromium.new_context(ignore_https_errors=True, locale="zh-TW")
+            browsing = chromium.new_context(
+                ignore_https_errors=True, reduced_motion="reduce", locale="zh-TW"
+            )
             page, said = watched(browsing)
             page.goto(f"{origin}/account")
             keep(page, "signin-with-issuer")
@@ -186,7 +192,9 @@ def test_the_way_to_the_issuer_and_back(serve, chromium, tmp_path):
 def test_a_page_is_a_few_kilobytes(serve, chromium):
     """Bytes over the wire at the first page, headers included; the figures go with the pictures."""
     _, origin = serve()
-    context = chromium.new_context(ignore_https_errors=True, locale="zh-TW")
+    context = chromium.new_context(
+        ignore_https_errors=True, reduced_motion="reduce", locale="zh-TW"
+    )
     page, _ = watched(context)
     page.goto(f"{origin}/signin")
     found = {"/signin": page.evaluate(MEASURE)}

@@ -57,7 +57,7 @@ def test_every_light_in_every_look(serve, chromium, reported, language, scheme):
     _, origin = serve
     for width in WIDTHS:
         context = chromium.new_context(
-            ignore_https_errors=True, locale=language, color_scheme=scheme,
+            ignore_https_errors=True, reduced_motion="reduce", locale=language, color_scheme=scheme,
             viewport={"width": width, "height": 900},
         )  # fmt: skip
         page, said = watched(context)
@@ -85,7 +85,9 @@ def test_every_light_in_every_look(serve, chromium, reported, language, scheme):
 def test_grey_where_a_source_is_too_old(serve, chromium, reported):
     scene, origin = serve
     scene.town.clock.advance(2 * 86_400 + 60)
-    context = chromium.new_context(ignore_https_errors=True, locale="zh-TW")
+    context = chromium.new_context(
+        ignore_https_errors=True, reduced_motion="reduce", locale="zh-TW"
+    )
     page, said = watched(context)
     sign_in(page, origin, "dora")
     ask(page, origin, reported["green"])
@@ -97,7 +99,7 @@ def test_grey_where_a_source_is_too_old(serve, chromium, reported):
 
 def test_number_is_nowhere_but_in_the_field(serve, chromium, reported):
     _, origin = serve
-    context = chromium.new_context(ignore_https_errors=True, locale="en")
+    context = chromium.new_context(ignore_https_errors=True, reduced_motion="reduce", locale="en")
     page, _ = watched(context)
     addresses = []
     page.on("request", lambda request: addresses.append(request.url))
@@ -114,7 +116,9 @@ def test_number_is_nowhere_but_in_the_field(serve, chromium, reported):
 
 def test_desk_works_without_javascript(serve, chromium, reported):
     _, origin = serve
-    context = chromium.new_context(ignore_https_errors=True, java_script_enabled=False, locale="en")
+    context = chromium.new_context(
+        ignore_https_errors=True, reduced_motion="reduce", java_script_enabled=False, locale="en"
+    )
     page, _ = watched(context)
     sign_in(page, origin, "dora")
     page.goto(f"{origin}/desk")
@@ -129,7 +133,9 @@ def test_desk_works_without_javascript(serve, chromium, reported):
 
 def test_slip_is_printed_without_what_belongs_to_the_screen(serve, chromium, reported):
     _, origin = serve
-    context = chromium.new_context(ignore_https_errors=True, locale="zh-TW")
+    context = chromium.new_context(
+        ignore_https_errors=True, reduced_motion="reduce", locale="zh-TW"
+    )
     page, _ = watched(context)
     sign_in(page, origin, "dora")
     ask(page, origin, reported["red"])
@@ -143,7 +149,9 @@ def test_slip_is_printed_without_what_belongs_to_the_screen(serve, chromium, rep
 
 def test_desk_is_a_few_kilobytes(serve, chromium):
     _, origin = serve
-    context = chromium.new_context(ignore_https_errors=True, locale="zh-TW")
+    context = chromium.new_context(
+        ignore_https_errors=True, reduced_motion="reduce", locale="zh-TW"
+    )
     page, _ = watched(context)
     sizes = {}
 
