@@ -6,7 +6,6 @@ the command that needs them, so that help is at hand at once.
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from dataclasses import asdict
@@ -18,6 +17,7 @@ import typer
 from compliance.commands.keys import keys_commands
 from compliance.commands.options import LogFormatOption
 from compliance.commands.output import EXIT_FAILED, Format, Formatted, say
+from compliance.commands.stopping import stop_event
 from compliance.operation.settings import LogFormat
 from server.cli_agreement import app as agreement
 from server.cli_authority import app as authority
@@ -137,11 +137,7 @@ def serve(
     configure_logging(log_format)
     home = HubHome(directory)
     settings = home.settings()
-    stop = threading.Event()
-    if direct is None:
-        # Before anything is started, so that a stop during the start leaves no process behind.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+    stop = stop_event() if direct is None else threading.Event()
     with serve_hub(home, flower=flower and direct is None) as hub:
         typer.echo(
             f"serving {settings.name}: link {settings.host}:{settings.link_port}, "

@@ -9,6 +9,7 @@ import typer
 
 from compliance.commands.options import LogFormatOption
 from compliance.commands.output import Format, Formatted, say
+from compliance.commands.stopping import stop_event
 from compliance.operation.settings import LogFormat
 
 
@@ -22,9 +23,6 @@ def serve_api(
     output: Formatted = Format.TEXT,
 ) -> None:
     """Serve the API in one more process, beside `serve`, on the same PostgreSQL."""
-    import signal
-    import threading
-
     from compliance.operation.logs import configure_logging
     from compliance.operation.settled import settle_memory, share_heaps
     from server.home import HubHome
@@ -34,9 +32,7 @@ def serve_api(
     configure_logging(log_format)
     home = HubHome(directory)
     settings = home.settings()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     with serve_worker(home, port=port, metrics=metrics) as worker:
         settle_memory()
         typer.echo(

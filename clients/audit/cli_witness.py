@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +14,7 @@ from typer.core import TyperGroup
 
 from clients.output import CommandError
 from compliance.commands.output import EXIT_REFUSED, Format, Formatted, say
+from compliance.commands.stopping import stop_event
 
 _DEFAULT = "serve"
 
@@ -63,9 +62,7 @@ def serve(
         raise ConfigError("witness: --certificate and --key go together; give both or none")
     context = tls_context(certificate, key) if certificate and key else None
     host, port = parse_address(listen)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     with open_witness(directory) as witness:
         server = WitnessServer(witness)
         port = server.start(host, port, context)

@@ -22,6 +22,7 @@ from typing import Any
 from clients.bench.backend import Library, command
 from clients.demo.agreeing import agree_all
 from clients.demo.bringing_up import Bringing, Town, join_partners, make_hub, run_command
+from clients.demo.processes import stop_process
 from clients.holder.home import HolderHome
 from clients.node.files import load_json, store_json
 from clients.node.home import Home
@@ -32,7 +33,6 @@ ASKER, CONTRIBUTOR, SPARE = "insurer", "police", "telecom"
 _HOLDERS = (CONTRIBUTOR, SPARE)
 _PURPOSES = {ASKER: "counter,screening", CONTRIBUTOR: "publish", SPARE: "alignment"}
 _START_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 20.0
 _LOOK_EVERY_S = 0.1
 
 
@@ -104,11 +104,11 @@ def lookup_town(
         for name in _HOLDERS:
             _hold(place, name, max(quotas.values()), library)
         _begin_epoch(place.town, quotas)
-        _stop(place.processes.pop(SPARE))
+        stop_process(place.processes.pop(SPARE))
         yield place
     finally:
         for process in place.processes.values():
-            _stop(process)
+            stop_process(process)
         signal.signal(signal.SIGTERM, before)
 
 
@@ -169,12 +169,3 @@ def _start(
             said = log.read_text(errors="replace").splitlines()
             raise CommandError(f"{role} did not start: {said[-1] if said else 'it said nothing'}")
         time.sleep(_LOOK_EVERY_S)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

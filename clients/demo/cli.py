@@ -58,17 +58,19 @@ def _serve(directory: Path, port: int, output: Format) -> None:
     """Open the screens of a demonstration until the process is told to stop."""
     import signal
     import threading
+    from contextlib import suppress
 
     from clients.demo.serving import serve_demo
 
-    stop = threading.Event()
+    # A stop during the start ends it at once, and leaves no process behind.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, signal.default_int_handler)
     typer.echo("starting the hub, the nodes and their screens", err=True)
     with serve_demo(directory, port=port) as screens:
         typer.echo(screens.text(), err=True)
         typer.echo("ready; stop with Ctrl-C", err=True)
-        stop.wait()
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
     told = {"state": "stopped", "addresses": screens.addresses}
     say(output, told, "Stopped.", f"lianfang demo --serve --directory {directory}")
 

@@ -139,9 +139,14 @@ def people_to_try(folder: Path, police: Path, telecom: Path) -> dict[str, str]:
     return named | {"unreported": free[0]}
 
 
+def people_may_look() -> bool:
+    """Report whether it is an hour at which the policies let people look at customers."""
+    return FIRST_HOUR <= hour_at(int(time.time())) < LAST_HOUR
+
+
 def _check(insurer: Path, told: str, identifier: str) -> dict[str, Any]:
     # At night nobody may look, and nobody stands at a counter: a customer comes in online.
-    is_day = FIRST_HOUR <= hour_at(int(time.time())) < LAST_HOUR
+    is_day = people_may_look()
     answer: dict[str, Any] = json.loads(
         run_command(
             "lianfang", "desk", "check", str(insurer), "--case", "DEMO-1", "--stdin",

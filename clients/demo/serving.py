@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import csv
 import re
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from clients.demo.bringing_up import ACTING, PASSWORD_FOLDER, Town, find_town
-from clients.demo.lookups import FIRST_HOUR, KIND, LAST_HOUR, people_to_try
+from clients.demo.lookups import FIRST_HOUR, KIND, LAST_HOUR, people_may_look, people_to_try
 from clients.demo.processes import await_ready, running, start_town
 from clients.demo.town_reports import REPORTS
 from clients.output import CommandError
-from compliance.policy.actors import hour_at
 
 _DESK = "insurer"
 _ADDRESS = re.compile(r"Open (https://\S+)")
@@ -44,7 +42,7 @@ class Screens:
         lines += [f"account    {self.account}, password in {self.password}"]
         if self.numbers is not None:
             lines += [f"customers  {self.numbers}: one for every light"]
-        if not FIRST_HOUR <= hour_at(int(time.time())) < LAST_HOUR:
+        if not people_may_look():
             lines += [
                 f"The policies let people look from {FIRST_HOUR} to {LAST_HOUR} o'clock in Taipei; "
                 "it is not. `lianfang staff emergency` opens the desk meanwhile."

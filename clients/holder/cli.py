@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +9,7 @@ import typer
 
 from compliance.commands.options import LogFormatOption
 from compliance.commands.output import Format, Formatted, say
+from compliance.commands.stopping import stop_event
 from compliance.operation.settings import LogFormat
 
 _LOOK_EVERY_S = 0.5
@@ -47,9 +46,7 @@ def start(
 
     share_heaps()
     configure_logging(log_format)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     if watched:
         # The input is a pipe of `node start`: it ends when that process does, however it ends.
         after_input(stop.set)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +17,7 @@ from clients.output import CommandError
 from compliance.commands.acting import AsOption
 from compliance.commands.options import LogFormatOption
 from compliance.commands.output import Format, Formatted, say
+from compliance.commands.stopping import stop_event
 from compliance.operation.settings import LogFormat
 
 # A SuperNode that has died is found so soon; one that does not last is not started so often.
@@ -177,10 +176,7 @@ def start(
 
     configure_logging(log_format)
     finish_ended(Home(directory))  # what a crash broke off
-    stop = threading.Event()
-    # Before anything is started, so that a stop during the start leaves no process behind.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     with Renewal(directory), supernode_of(directory) as supernode, HolderProcess(directory):
         typer.echo(f"connected; stop with Ctrl-C. Next: lianfang node inbox {directory}", err=True)
         looked_at = time.monotonic()

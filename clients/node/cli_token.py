@@ -6,9 +6,7 @@ reads it from the file.
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +14,7 @@ import typer
 
 from clients.output import CommandError
 from compliance.commands.output import Format, Formatted, say
+from compliance.commands.stopping import stop_event
 
 if TYPE_CHECKING:
     from clients.tokens import AccessToken, TokenSource
@@ -87,9 +86,7 @@ def _keep(path: Path, source: TokenSource, held: AccessToken, *, header: bool) -
     """Replace the token in time until stopped; a hub that is away is asked again."""
     from protocols.link import TransportError
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     while not stop.wait(_AGAIN_S):
         try:
             found = source.token()

@@ -11,6 +11,7 @@ import typer
 
 from compliance.commands.output import Format, say
 from compliance.commands.program import Program
+from compliance.commands.stopping import stop_event
 from compliance.operation.settings import LogFormat
 
 Directory = Annotated[Path, typer.Argument(help="Directory of the hub or node.")]
@@ -59,9 +60,6 @@ def show_screens(
     Raises:
         ConfigError: a certificate without its key, or none where others reach the screens.
     """
-    import signal
-    import threading
-
     from compliance.configuration import ConfigError
     from compliance.operation.logs import configure_logging
 
@@ -70,9 +68,7 @@ def show_screens(
     if certificate is None and host not in {"127.0.0.1", "::1", "localhost"}:
         raise ConfigError("--host: others can reach it; give --certificate and --key")
     configure_logging(log_format)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     with opened(
         directory, host=host, port=port, certificate=certificate, key=key, demo=demo
     ) as served:

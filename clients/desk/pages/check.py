@@ -16,6 +16,7 @@ from clients.lookup.api import HubRefusedError
 from compliance.configuration import ConfigError
 from compliance.errors import ComplianceError, NotPermittedError
 from compliance.office.office import Office
+from compliance.office.titles import titles_at
 from compliance.policy.actors import StaffRole
 from compliance.signin.register import Register
 from compliance.staff.acting import Acting, person_of
@@ -75,6 +76,9 @@ class DeskPages:
     def _form(
         self, visit: Visit, purpose: Purpose, trouble: _TroubleError | None = None
     ) -> Response:
+        case = visit.form.get("case", "")[:MAX_CASE]
+        if trouble is not None and trouble.key == "desk.case_is_person":
+            case = ""  # nobody's number is repeated
         return visit.render(
             "desk.html",
             status=200 if trouble is None else trouble.status,
@@ -82,7 +86,7 @@ class DeskPages:
             kinds=KINDS,
             purpose=purpose,
             kind=visit.form.get("kind", ""),
-            case=visit.form.get("case", "")[:MAX_CASE],
+            case=case,
             trouble=trouble,
         )
 
@@ -97,7 +101,7 @@ class DeskPages:
     def _ask(self, visit: Visit, purpose: Purpose) -> Shown:
         text = visit.field("identifier", most=MAX_TEXT)
         kind = _kind(text, visit.field("kind"))
-        case = self._case(visit.field("case", most=MAX_CASE).strip(), visit.now)
+        case = self._case(visit.field("case", most=MAX_CASE).strip(), text, visit.now)
         name = visit.person.account
         account = self.register.all()[name]
         person = person_of(self.office, account)
@@ -116,11 +120,11 @@ class DeskPages:
             raise _TroubleError("desk.away", _AWAY, str(error)) from error
         return Shown(found, kind, purpose, case, name)
 
-    def _case(self, given: str, now: int) -> str:
+    def _case(self, given: str, text: str, now: int) -> str:
         """Return the reference of the case, made here where the core system has none."""
         if not given:
             return f"W-{at_taipei(now):%Y%m%d}-{self.random(_CASE_RANDOM).hex().upper()}"
-        if recognise(given) is not None:
+        if recognise(given) is not None or _plain(given) == _plain(text):
             raise _TroubleError("desk.case_is_person")
         return given
 
@@ -129,7 +133,7 @@ class DeskPages:
         shown = self.shelf.find(number, visit.person.account, visit.now)
         if shown is None:
             raise UnknownPageError("light: forgotten, or somebody else's")
-        language = Language(visit.language.value)
+        language, titles = Language(visit.language.value), titles_at(self.office)
         finding = shown.finding
         if visit.wants_json:
             return visit.json(finding_fields(finding, language))
@@ -139,21 +143,13 @@ class DeskPages:
             finding=finding,
             words=None if finding.light is None else word_light(finding.light, language),
             shared=[shared_sentence(label, language) for label in finding.shared],
-            party=self._party(visit),
+            party=lambda name: titles(name).text(visit.language),
         )
 
-    def _party(self, visit: Visit) -> Callable[[str], str]:
-        """Return what the agreement in force calls an organisation."""
-        try:
-            agreement = self.office.agreement()
-        except ComplianceError:
-            agreement = None  # told where it matters
 
-        def title(name: str) -> str:
-            found = None if agreement is None else agreement.party(name)
-            return name if found is None else found.title.text(visit.language)
-
-        return title
+def _plain(text: str) -> str:
+    """Return a number without what people write between its parts, in one case."""
+    return "".join(letter for letter in text.casefold() if letter.isalnum())
 
 
 def _purpose(text: str) -> Purpose | None:

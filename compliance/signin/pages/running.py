@@ -9,8 +9,8 @@ from pathlib import Path
 
 from compliance.agreement.vocabulary import Title
 from compliance.clock import Clock, SystemClock
-from compliance.errors import ComplianceError
 from compliance.office.office import Office
+from compliance.office.titles import titles_at
 from compliance.signin.pages.assembling import Console, open_console
 from compliance.signin.settings import read_settings
 from compliance.signin.signin import SignIn
@@ -94,8 +94,8 @@ def serving(
         )
         origin = settings.origin or _local(bound)
         console = open_console(
-            root, office, title=title or title_of(office), origin=origin, settings=settings,
-            ending=ending.pop_all(), pages=pages, packages=packages, demo=demo,
+            root, office, title=title or titles_at(office)(office.name), origin=origin,
+            settings=settings, ending=ending.pop_all(), pages=pages, packages=packages, demo=demo,
         )  # fmt: skip
         with console:
             server = SiteServer(console.site.app())
@@ -108,13 +108,3 @@ def serving(
 
 def _local(port: int) -> str:
     return f"https://{HOST}" if port == _HTTPS else f"https://{HOST}:{port}"
-
-
-def title_of(office: Office) -> Title:
-    """Return what the agreement in force calls an organisation, or its short name."""
-    try:
-        agreement = office.agreement()
-    except ComplianceError:
-        agreement = None  # told where it matters, at the first act
-    party = None if agreement is None else agreement.party(office.name)
-    return Title(office.name, office.name) if party is None else party.title

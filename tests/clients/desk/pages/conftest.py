@@ -13,7 +13,7 @@ from compliance.agreement.vocabulary import Title
 from compliance.signin.pages.assembling import open_console
 from compliance.signin.settings import SignInSettings
 from compliance.web.formats import at_taipei
-from tests.browsers import ORIGIN, Browser, hired
+from tests.browsers import ORIGIN, STAFF, Browser, hired
 
 TITLE = Title("Formosa Life", "福爾摩沙人壽")
 
@@ -45,7 +45,7 @@ def make_scene(town):
 
         def make(origin=ORIGIN, demo=False):
             home = town.home()
-            staff = hired(home.root, now=town.clock.now())
+            staff = hired(home.root, STAFF | {"dan": "desk"}, now=town.clock.now())
             office = ending.enter_context(node_office(home, clock=town.clock))
             counter = Counter(home.root, clock=town.clock)
             ending.callback(counter.close)
